@@ -1,0 +1,57 @@
+# make rehearse: from nothing to a served chat. make test: everything that proves it. make clean: no trace left.
+SHELL := /bin/bash
+PYTHON ?= python3
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo --preserve-env)
+BIN := .venv/bin
+# What the rehearsal needs on this machine: a real systemd machine, its network, its images, a browserless client.
+PACKAGES := python3-venv mmdebstrap systemd-container nftables iproute2 podman buildah uidmap openssh-client \
+	e2fsprogs nginx-light apache2-utils openssl docker-registry
+
+.PHONY: rehearse test lint unit host e2e faults bench campaign clean packages
+
+rehearse: packages .venv/.ready
+	$(SUDO) $(BIN)/python -m tandem.rehearsal rehearse
+
+test: rehearse lint unit host e2e faults bench
+
+lint: .venv/.ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+unit: .venv/.ready
+	$(BIN)/pytest tests/unit tests/golden
+
+host: .venv/.ready
+	$(BIN)/pytest tests/host --hosts=ssh://gpu1 --ssh-config=.rehearsal/ssh_config
+
+e2e: .venv/.ready
+	$(SUDO) $(BIN)/pytest tests/e2e
+
+faults: .venv/.ready
+	$(SUDO) $(BIN)/pytest tests/faults
+
+bench: .venv/.ready
+	$(SUDO) $(BIN)/python -m tests.bench.install
+
+campaign: .venv/.ready
+	$(SUDO) $(BIN)/python -m tests.campaign
+
+clean:
+	$(SUDO) $(PYTHON) -m tandem.rehearsal clean
+	$(SUDO) rm -rf .venv .mypy_cache .pytest_cache .ruff_cache runs pyinfra-debug.log build *.egg-info
+	$(SUDO) find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+packages:
+	@missing=$$(for name in $(PACKAGES); do \
+	    dpkg-query -W -f '$${db:Status-Status}' $$name 2>/dev/null | grep -qx installed || echo $$name; done); \
+	if [ -n "$$missing" ]; then \
+	    echo "installing Debian packages:" $$missing; \
+	    $(SUDO) sh -c "apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $$(echo $$missing)" >/dev/null; \
+	fi
+
+.venv/.ready: requirements.lock
+	@echo "making the virtual environment .venv"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
+	@touch $@

@@ -1,0 +1,163 @@
+"""Every option of the hosts in inventories/prod.py: edit this example. Literals only.
+
+An option that keeps its default may be left out. A line that begins with #: is an alternative: take the #: away to use
+it. Zeros stand for digests of your own; the comment beside them says how to find them.
+"""
+
+# The wanted release: one of the names in `releases`, always in quotes.
+# For one run: pyinfra inventories/prod.py deploys/install.py --data 'release="2026.11"'
+release = "2026.11"
+
+# Everything that decides what answers. Never edit a release that was installed: add another one beside it.
+releases = {
+    "2026.11": {
+        # The vLLM image by the digest of its linux/amd64 manifest, not of the list over all platforms:
+        # skopeo inspect --raw docker://registry.example/vllm-openai:v0.33.0
+        "image": "registry.example/vllm-openai@sha256:0000000000000000000000000000000000000000000000000000000000000000",
+        "model": {
+            # The name clients ask for; the same in every release.
+            "name": "gpt-oss-20b",
+            # Where the weights come from, and the 40-digit commit; never a branch name.
+            "repository": "openai/gpt-oss-20b",
+            "revision": "0000000000000000000000000000000000000000",
+            # Every file of the model with its SHA-256: sha256sum *
+            # The copies in original/ and metal/ are not needed.
+            "files": {
+                "chat_template.jinja": "0000000000000000000000000000000000000000000000000000000000000000",
+                "config.json": "0000000000000000000000000000000000000000000000000000000000000000",
+                "generation_config.json": "0000000000000000000000000000000000000000000000000000000000000000",
+                "model-00000-of-00002.safetensors": "0000000000000000000000000000000000000000000000000000000000000000",
+                "model-00001-of-00002.safetensors": "0000000000000000000000000000000000000000000000000000000000000000",
+                "model-00002-of-00002.safetensors": "0000000000000000000000000000000000000000000000000000000000000000",
+                "model.safetensors.index.json": "0000000000000000000000000000000000000000000000000000000000000000",
+                "special_tokens_map.json": "0000000000000000000000000000000000000000000000000000000000000000",
+                "tokenizer.json": "0000000000000000000000000000000000000000000000000000000000000000",
+                "tokenizer_config.json": "0000000000000000000000000000000000000000000000000000000000000000",
+            },
+        },
+        # Further `vllm serve` options, names without the leading --. Address, model name, keys, tool calls and
+        # draining are set by Tandem and refused here.
+        "arguments": {
+            # The longest conversation (tokens).
+            "max-model-len": 32768,
+            # The share of a card's memory that must be free at start.
+            "gpu-memory-utilization": 0.92,
+            # Memory for conversations in progress (bytes, here 5 GiB): room for about 5 of the longest at once.
+            "kv-cache-memory-bytes": 5368709120,
+            # Requests answered at the same time by one engine; the others wait.
+            "max-num-seqs": 64,
+        },
+        # Further environment variables of the engine, as text; never a secret.
+        "environment": {
+            "VLLM_NO_USAGE_STATS": "1",
+        },
+        # replicas: one engine per card, each with the whole model.
+        "topology": "replicas",
+    },
+}
+
+# What the machine must have before anything is touched.
+host = {
+    # Refuse a host with less memory, or with less free space on / than this (GiB).
+    "minimum_memory_gib": 60,
+    "minimum_disk_gib": 60,
+    # Debian packages to install besides Tandem's own.
+    "extra_packages": [],
+    # Give up on a silent package mirror after this long.
+    "package_mirror_timeout_seconds": 60,
+    # Go on when the host is not Debian 13.
+    "accept_untested_os": False,
+}
+
+# The disk for the weights, mounted at weights/directory. Formatted only when blank.
+# Leave `storage` out to keep the weights on /.
+storage = {
+    # ls -l /dev/disk/by-id
+    "device": "/dev/disk/by-id/nvme-EXAMPLE_1TB_0000",
+    # ext4 or xfs
+    "filesystem": "ext4",
+    # At most 12 characters.
+    "label": "weights",
+    # A filesystem that is there already and shall be used: blkid -o value -s UUID DEVICE
+    #: "uuid": "00000000-0000-0000-0000-000000000000",
+}
+
+# Model files: where they are kept, and where missing ones come from.
+weights = {
+    "directory": "/srv/weights",
+    # Tried in this order. path: a folder on the host with one sub-folder per revision: PATH/REVISION/config.json
+    "sources": [
+        {"path": "/root/models"},
+    ],
+}
+
+# Podman: where images are kept and where they come from.
+runtime = {
+    # On a disk with room: two engine images exceed 20 GB.
+    "image_store": "/var/lib/containers/storage",
+    # Read-only image stores searched before any source.
+    "additional_image_stores": [],
+    # Tried in this order for an image that is not in a store.
+    "image_sources": [
+        # registry: as the image's name says. insecure: speak plain HTTP, for a registry on your own network.
+        {"kind": "registry", "insecure": False},
+        # mirror: prefix, HOST[:PORT][/PATH], replaces the registry's host in the image's name.
+        #: {"kind": "mirror", "prefix": "mirror.example:5000/vllm", "insecure": False},
+        # oci-layout: a folder on the host, made with `skopeo copy --preserve-digests docker://IMAGE oci:FOLDER`.
+        #: {"kind": "oci-layout", "path": "/root/images/vllm"},
+    ],
+}
+
+# How the engines are run.
+engine = {
+    # Cards by their index in nvidia-smi; one engine runs on each.
+    "cards": [0, 1],
+    # Give up on an engine that has not completed a request by then.
+    "ready_timeout_seconds": 900,
+    # How long running requests may finish when an engine stops.
+    "shutdown_timeout_seconds": 300,
+    # Size of /dev/shm in the container (MiB).
+    "shared_memory_mib": 1024,
+}
+
+# Open WebUI.
+webui = {
+    # By the digest of its linux/amd64 manifest, found as for the engine image.
+    "image": "registry.example/open-webui@sha256:0000000000000000000000000000000000000000000000000000000000000000",
+    # The name shown in the page.
+    "name": "Tandem",
+    # The first administrator, made by install. The password is a secret, see below.
+    "admin_email": "admin@chat.example",
+    "admin_name": "Administrator",
+    # Give up on a WebUI that is not ready by then.
+    "ready_timeout_seconds": 300,
+}
+
+# The split between slots, on loopback only.
+router = {
+    # The longest stream allowed; old workers live this long after a reload.
+    "longest_stream_seconds": 3600,
+}
+
+# The public front door.
+edge = {
+    # The name or address that people type, and further ones for the certificate.
+    "server_name": "chat.example",
+    "alternative_names": [],
+    # The HTTPS port, and the HTTP port that redirects to it.
+    "https_port": 443,
+    "http_port": 80,
+    # The user of the browser's password prompt, and the name of the API client.
+    "basic_user": "team",
+    "api_client": "default",
+    # The largest upload (MiB).
+    "maximum_body_mib": 100,
+}
+
+# Secrets that you choose. Those not named are generated on the host. Never write a secret itself here.
+# env: the name of an environment variable, file: the path of a file, both on the machine that runs pyinfra.
+secrets = {
+    #: "basic_password": {"env": "TANDEM_BASIC_PASSWORD"},
+    #: "api_key": {"file": "/root/tandem-api-key"},
+    #: "webui_admin_password": {"env": "TANDEM_WEBUI_ADMIN_PASSWORD"},
+}

@@ -1,0 +1,54 @@
+from pydantic import Field, ValidationInfo, field_validator
+
+from tandem.config.base import Model, Name
+from tandem.config.edge import EdgeConfig
+from tandem.config.engine import EngineConfig
+from tandem.config.host import HostConfig
+from tandem.config.release import Release
+from tandem.config.router import RouterConfig
+from tandem.config.runtime import RuntimeConfig
+from tandem.config.secrets import SecretName, SecretSource
+from tandem.config.storage import StorageConfig
+from tandem.config.webui import WebuiConfig
+from tandem.config.weights import WeightsConfig
+
+
+class Config(Model):
+    """All that an operator declares about one host."""
+
+    host: HostConfig = Field(default=HostConfig(), description="What the machine must have.")
+    secrets: dict[SecretName, SecretSource] = Field(
+        default={}, description="Given secrets; those not named are generated."
+    )
+    storage: StorageConfig | None = Field(default=None, description="The weights disk; leave out to keep weights on /.")
+    runtime: RuntimeConfig = Field(default=RuntimeConfig(), description="Podman and its images.")
+    weights: WeightsConfig = Field(description="Where model files are kept and where they come from.")
+    engine: EngineConfig = Field(default=EngineConfig(), description="How the engines are run.")
+    webui: WebuiConfig = Field(description="Open WebUI.")
+    router: RouterConfig = Field(default=RouterConfig(), description="The loopback-only split between slots.")
+    edge: EdgeConfig = Field(description="The public front door.")
+    releases: dict[Name, Release] = Field(min_length=1, description="Every release by name.")
+    release: Name = Field(description="The wanted release: one of the names in releases.")
+
+    @field_validator("releases")
+    @classmethod
+    def _one_model_name(cls, releases: dict[str, Release]) -> dict[str, Release]:
+        names = {name: release.model.name for name, release in releases.items()}
+        if len(set(names.values())) > 1:
+            given = ", ".join(f"{model!r} in {name}" for name, model in sorted(names.items()))
+            raise ValueError(f"model/name differs ({given}); clients ask for it, so give one name in every release")
+        return releases
+
+    @field_validator("release")
+    @classmethod
+    def _is_declared(cls, release: str, info: ValidationInfo) -> str:
+        # A broken release is reported by itself; its name still counts as declared (``load`` passes the names).
+        declared = info.data.get("releases") or info.context or ()
+        if declared and release not in declared:
+            raise ValueError(f"{release!r} is not declared in releases; give one of: {', '.join(sorted(declared))}")
+        return release
+
+    @property
+    def wanted(self) -> Release:
+        """The release that ``release`` names."""
+        return self.releases[self.release]

@@ -1,0 +1,21 @@
+from typing import Annotated
+
+from pydantic import Field, StringConstraints
+
+from tandem.config.base import Form, Model, PinnedImage, Text
+
+
+class WebuiConfig(Model):
+    """Open WebUI."""
+
+    image: PinnedImage = Field(description="The Open WebUI image by platform manifest digest.")
+    name: Annotated[Text, StringConstraints(min_length=1, max_length=60)] = Field(
+        default="Tandem", description="The name shown in the page."
+    )
+    admin_email: Annotated[
+        str, Form(r"[^@\s\x00-\x1f]+@[^@\s\x00-\x1f]+", "an e-mail address", "NAME@DOMAIN, e.g. admin@chat.example")
+    ] = Field(description="The first administrator, made by install.")
+    admin_name: Annotated[Text, StringConstraints(min_length=1, max_length=60)] = Field(
+        default="Administrator", description="The first administrator's displayed name."
+    )
+    ready_timeout_seconds: int = Field(default=300, ge=10, description="Give up on a WebUI that is not ready by then.")

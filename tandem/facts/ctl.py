@@ -1,0 +1,36 @@
+"""What ``tandemctl`` says of its host; {} where it is not installed yet."""
+
+from typing import Any
+
+from pyinfra.api import StringCommand
+
+from tandem.commands import if_installed, tandemctl
+from tandem.facts.answer import Answer
+
+
+class CtlStatus(Answer):
+    """The recorded state and which split files differ from it."""
+
+    program = "tandemctl status"
+
+    def command(self, question: Any = None) -> StringCommand:
+        return if_installed(tandemctl("status", "--json"))
+
+
+class SecretsDue(Answer):
+    """{"changed": [names of the secrets that `secrets ensure` would make or change]}. Its order comes by ``_stdin``."""
+
+    program = "tandemctl secrets ensure"
+
+    def command(self, question: Any = None) -> StringCommand:
+        return if_installed(tandemctl("secrets", "ensure", "--dry", "--json"))
+
+
+class Readiness(Answer):
+    """{unit: {"ready", "seconds", "why"}} from one real completion per engine and one answer of the WebUI."""
+
+    program = "tandemctl probe"
+
+    def command(self, question: Any = None) -> StringCommand:
+        """``question``: the words after ``tandemctl probe``."""
+        return if_installed(tandemctl("probe", *question))

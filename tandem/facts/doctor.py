@@ -1,0 +1,28 @@
+from typing import Any
+
+from pyinfra.api import StringCommand
+
+from tandem.commands import host_program
+from tandem.facts.answer import Answer
+
+
+class DoctorState(Answer):
+    """Everything that decides whether this host can be provisioned, asked before anything is touched.
+
+    Ask it with ``_sudo=False``: it takes root by itself, and answers {"missing": "python3"} or {"missing": "sudo"}
+    where
+    it can't go on.
+    """
+
+    program = "observe_doctor"
+
+    def command(self, question: Any = None) -> StringCommand:
+        program = host_program(self.program, question)
+        return StringCommand(
+            'if ! command -v python3 >/dev/null; then echo \'{"missing": "python3"}\';',
+            'elif [ "$(id -u)" = 0 ]; then',
+            program,
+            "; elif sudo -n true 2>/dev/null; then sudo -n",
+            program,
+            '; else echo \'{"missing": "sudo"}\'; fi',
+        )

@@ -1,0 +1,86 @@
+"""The command line of tandemctl. Wrong usage ends with exit status 2."""
+
+import argparse
+import re
+from collections.abc import Callable
+
+from tandem.domain.slots import SLOTS
+
+LOCK_WAIT_SECONDS = 30.0
+PROBE_SECONDS = 30.0
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog="tandemctl", description="What this host serves, and changing it.")
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+
+    command = _command(commands, "status", "say what serves")
+    command.add_argument("--json", action="store_true")
+
+    command = _command(commands, "adopt", "first install: make this release the serving one")
+    command.add_argument("--release", required=True, type=_matching(r"[a-z0-9][a-z0-9._-]{0,62}"))
+    command.add_argument("--digest", required=True, type=_matching(r"[0-9a-f]{8,64}"))
+    command.add_argument("--slot", required=True, choices=SLOTS)
+    command.add_argument("--engine-ports", required=True, type=_ports, metavar="PORT[,PORT...]")
+    command.add_argument("--webui-port", required=True, type=_port)
+    command.add_argument("--wait-seconds", type=float, default=LOCK_WAIT_SECONDS, help="for the lock")
+
+    group = commands.add_parser("secrets", help="make or replace secrets").add_subparsers(
+        required=True, metavar="COMMAND"
+    )
+    command = _command(group, "ensure", "reads one JSON object from standard input")
+    command.add_argument("--dry", action="store_true", help="only say what would change")
+    command.add_argument("--json", action="store_true")
+    command.add_argument("--wait-seconds", type=float, default=LOCK_WAIT_SECONDS, help="for the lock")
+
+    command = _command(commands, "credentials", "print the logins: the one command that shows secrets")
+    command.add_argument("--json", action="store_true")
+
+    command = _command(commands, "wait-ready", "wait until all of these answer")
+    _add_targets(command)
+    command.add_argument("--timeout-seconds", type=float, required=True)
+    command.add_argument("--progress", action="store_true", help="say every few seconds how it goes")
+
+    command = _command(commands, "probe", "ask once; prints JSON and exits 0 whatever the answers are")
+    _add_targets(command)
+    command.add_argument("--timeout-seconds", type=float, default=PROBE_SECONDS, help="for one answer")
+
+    command = _command(commands, "served", "say which configuration each Nginx process really uses")
+    command.add_argument("--json", action="store_true")
+    return top
+
+
+def _command(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, text: str
+) -> argparse.ArgumentParser:
+    command = commands.add_parser(name, help=text, description=text)
+    command.set_defaults(command=command.prog.partition(" ")[2])
+    return command
+
+
+def _add_targets(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--engine", action="extend", nargs="+", default=[], metavar="[UNIT=]URL")
+    command.add_argument("--webui", action="extend", nargs="+", default=[], metavar="[UNIT=]URL")
+    command.add_argument("--model", help="the name that the engines serve")
+
+
+def _matching(pattern: str) -> Callable[[str], str]:
+    def parse(word: str) -> str:
+        if not re.fullmatch(pattern, word):
+            raise argparse.ArgumentTypeError(f"{word!r} does not match {pattern}")
+        return word
+
+    return parse
+
+
+def _port(word: str) -> int:
+    if not word.isdecimal() or not 1 <= int(word) <= 65535:
+        raise argparse.ArgumentTypeError(f"{word!r} is not a port (1-65535)")
+    return int(word)
+
+
+def _ports(word: str) -> tuple[int, ...]:
+    ports = tuple(_port(part) for part in word.split(","))
+    if len(set(ports)) < len(ports):
+        raise argparse.ArgumentTypeError(f"{word!r} names a port twice")
+    return ports

@@ -1,0 +1,40 @@
+"""Where the host-side program finds and keeps things. Tests give another root."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tandem.domain.slots import STATUS_PORT
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Every path is below ``root``, which is / on a host. ``status_ports``: where each Nginx unit says what it uses."""
+
+    root: Path = Path("/")
+    status_ports: Mapping[str, int] = field(default_factory=lambda: STATUS_PORT)
+
+    @property
+    def secrets(self) -> Path:
+        return self.root / "etc/tandem/secrets"
+
+    @property
+    def upstream_key(self) -> Path:
+        return self.secrets / "upstream_key"
+
+    @property
+    def state(self) -> Path:
+        return self.root / "var/lib/tandem/state.json"
+
+    @property
+    def history(self) -> Path:
+        return self.root / "var/lib/tandem/history.jsonl"
+
+    @property
+    def split(self) -> Path:
+        """The folder of the traffic split that the routers include."""
+        return self.root / "var/lib/tandem/split"
+
+    @property
+    def lock(self) -> Path:
+        return self.root / "run/lock/tandem.lock"

@@ -1,0 +1,222 @@
+"""tandemctl: everything that changes what a host serves, and what can be asked about it. Runs on the host, as root.
+
+Exit status: 0 done, 1 failed, 2 wrong usage, 3 refused (nothing was changed).
+"""
+
+import argparse
+import getpass
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from tandem.domain.rollout import Refused, Slot, State, adopt
+from tandem.hostside import lock, secrets, state, traffic
+from tandem.hostside.arguments import parser
+from tandem.hostside.paths import Paths
+from tandem.hostside.probe import Target, engine_target, probe, served, webui_target
+from tandem.hostside.traffic import NotTaken
+from tandem.hostside.waiting import NotReady, wait_ready
+
+DONE, FAILED, USAGE, REFUSED = 0, 1, 2, 3
+ORDER_KEYS = {"basic_user": str, "api_client": str, "names": list, "given": dict}
+
+
+class BadInput(Exception):
+    """Standard input is not what the command reads. The message never holds a value."""
+
+
+def main(words: Sequence[str] | None = None, paths: Paths | None = None) -> int:
+    """Run one command; returns its exit status. Every error ends in plain sentences on standard error."""
+    options = parser().parse_args(words)
+    os.umask(0o022)  # the routers, other users, read the split
+    try:
+        COMMANDS[options.command](options, paths or Paths())
+        return DONE
+    except Refused as error:
+        return _sorry(REFUSED, str(error))
+    except BadInput as error:
+        return _sorry(USAGE, str(error))
+    except (NotReady, NotTaken) as error:
+        return _sorry(FAILED, str(error))
+    except PermissionError as error:
+        return _sorry(REFUSED, f"{error.filename}: permission denied. Nothing was changed. Run it as root.")
+    except subprocess.SubprocessError as error:
+        return _sorry(FAILED, f"{_command(error)} failed. What was done stays; run the same command again.")
+    except OSError as error:
+        return _sorry(FAILED, f"{error.filename or 'system'}: {error.strerror}. Mend that, then run it again.")
+    except KeyboardInterrupt:
+        return _sorry(FAILED, "interrupted. What was done stays; run the same command again.")
+
+
+def _status(options: argparse.Namespace, paths: Paths) -> None:
+    now = state.load(paths.state)
+    wrong, holder = traffic.differing(now, paths), lock.holder(paths.lock)
+    if options.json:
+        extra = {"split_differs": wrong, "lock_holder": holder, "secrets_revision": _revision(paths)}
+        _print_json({**state.to_record(now), **extra})
+        return
+    for sentence in _sentences(now):
+        print(sentence)
+    for name, what in wrong.items():
+        print(f"{paths.split / name} is {what}: run install again")
+    if holder:
+        print(f"changing now: {holder}")
+
+
+def _sentences(now: State) -> list[str]:
+    if now.current is None or now.webui is None:
+        return ["nothing serves yet: run install"]
+    lines = [f"state {now.phase}" + (f", held: {now.held}" if now.held else "")]
+    for name, slot in sorted(now.slots.items()):
+        serving = ", serving" if name == now.serving else ""
+        ports = ", ".join(str(port) for port in slot.engine_ports)
+        lines.append(
+            f"{name}: release {slot.release} ({slot.digest}), {slot.weight} % of requests, ports {ports}{serving}"
+        )
+    return [*lines, f"WebUI: {now.webui.slot}, port {now.webui.port}"]
+
+
+def _adopt(options: argparse.Namespace, paths: Paths) -> None:
+    wanted = Slot(options.release, options.digest, options.engine_ports, 100)
+    with lock.lock(paths.lock, _who("adopt"), f"record release {options.release}", options.wait_seconds):
+        before = state.load(paths.state)
+        after, sentence = adopt(before, options.slot, wanted, options.webui_port)
+        repairs = traffic.differing(after, paths)
+        if after != before or repairs:
+            with state.recorded(paths, "adopt", _user(), before, after):
+                if after != before:
+                    state.save(paths.state, after)
+                traffic.render(after, repairs, paths)
+    print(sentence)
+    for name, what in sorted(repairs.items()):
+        print(f"{paths.split / name} was {what}: put right")
+
+
+def _secrets_ensure(options: argparse.Namespace, paths: Paths) -> None:
+    order = _order(sys.stdin.read())
+    if options.dry:
+        changed = secrets.due(paths.secrets, **order)
+    else:
+        with lock.lock(paths.lock, _who("secrets ensure"), "make or replace secrets", options.wait_seconds):
+            changed = secrets.ensure(paths.secrets, **order)
+    if options.json:
+        _print_json({"changed": changed, "revision": _revision(paths)})
+    else:
+        done = "would make or change" if options.dry else "made or changed"
+        print(f"{done}: {', '.join(changed)}" if changed else "nothing to do: every secret is there")
+
+
+def _order(text: str) -> dict[str, Any]:
+    """What ``secrets ensure`` reads. Raises BadInput, which never repeats what was read."""
+    try:
+        order = json.loads(text)
+    except ValueError:
+        raise BadInput("standard input is not JSON. Nothing was changed.") from None
+    right = isinstance(order, dict) and order.keys() == ORDER_KEYS.keys()
+    if not right or not all(isinstance(order[key], kind) for key, kind in ORDER_KEYS.items()):
+        forms = ", ".join(f"{key} ({kind.__name__})" for key, kind in ORDER_KEYS.items())
+        raise BadInput(f"standard input must be one JSON object with exactly {forms}. Nothing was changed.")
+    if not all(isinstance(value, str) for value in [*order["names"], *order["given"].values()]):
+        raise BadInput("every entry of names and given must be a string. Nothing was changed.")
+    return {**order}
+
+
+def _credentials(options: argparse.Namespace, paths: Paths) -> None:
+    logins = secrets.credentials(paths.secrets)
+    if options.json:
+        _print_json(logins)
+    else:
+        for name, value in logins.items():
+            print(f"{name}: {value}")
+
+
+def _wait_ready(options: argparse.Namespace, paths: Paths) -> None:
+    def tell(line: str) -> None:
+        if options.progress:
+            print(line, flush=True)
+
+    print(wait_ready(_targets(options), _key(options, paths), options.timeout_seconds, paths, tell), flush=True)
+
+
+def _probe(options: argparse.Namespace, paths: Paths) -> None:
+    answers = probe(_targets(options), _key(options, paths), options.timeout_seconds)
+    _print_json({unit: asdict(answer) for unit, answer in answers.items()})
+
+
+def _served(options: argparse.Namespace, paths: Paths) -> None:
+    active = served(paths.status_ports)
+    if options.json:
+        _print_json(active)
+        return
+    for unit, seen in active.items():
+        secrets_revision = f", secrets revision {seen['secrets']}" if seen and seen["secrets"] else ""
+        print(f"{unit}: configuration {seen['config']}{secrets_revision}" if seen else f"{unit}: does not answer")
+
+
+def _targets(options: argparse.Namespace) -> list[Target]:
+    if not options.engine and not options.webui:
+        raise BadInput("give at least one --engine or --webui.")
+    if options.engine and not options.model:
+        raise BadInput("--engine needs --model: readiness is a real completion.")
+    try:
+        engines = [engine_target(address, options.model) for address in options.engine]
+        targets = [*engines, *(webui_target(address) for address in options.webui)]
+    except ValueError as error:
+        raise BadInput(str(error)) from None
+    if len({target.unit for target in targets}) < len(targets):
+        raise BadInput("two addresses belong to the same unit.")
+    return targets
+
+
+def _key(options: argparse.Namespace, paths: Paths) -> str:
+    return paths.upstream_key.read_text(encoding="ascii").strip() if options.engine else ""
+
+
+def _revision(paths: Paths) -> str | None:
+    """The revision that the edge serves once it has loaded the secrets of this host; None before they are made."""
+    try:
+        return secrets.revision(paths.secrets)
+    except secrets.SecretError:
+        return None
+
+
+def _user() -> str:
+    return os.environ.get("SUDO_USER") or getpass.getuser()
+
+
+def _who(command: str) -> str:
+    return f"tandemctl {command} by {_user()}"
+
+
+def _command(error: subprocess.SubprocessError) -> str:
+    command = getattr(error, "cmd", None)
+    said = str(getattr(error, "stderr", None) or "").strip().splitlines()
+    words = " ".join(str(word) for word in command) if isinstance(command, list) else "a command"
+    return f"{words} ({said[-1]})" if said else words
+
+
+def _print_json(value: object) -> None:
+    print(json.dumps(value))
+
+
+def _sorry(status: int, sentence: str) -> int:
+    print(f"tandemctl: {sentence}", file=sys.stderr)
+    return status
+
+
+COMMANDS: Mapping[str, Callable[[argparse.Namespace, Paths], None]] = {
+    "status": _status,
+    "adopt": _adopt,
+    "secrets ensure": _secrets_ensure,
+    "credentials": _credentials,
+    "wait-ready": _wait_ready,
+    "probe": _probe,
+    "served": _served,
+}
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,42 @@
+"""systemd units, brought to the wanted state."""
+
+from collections.abc import Sequence
+
+from pyinfra import host
+from pyinfra.api import operation
+
+from tandem import journal
+from tandem.commands import systemctl
+from tandem.domain.slots import STATUS_PORT
+from tandem.domain.units import Unit, compare
+from tandem.facts.units import UnitStates
+from tandem.operations.live import Commands
+
+
+@operation()
+def converge(wanted: Sequence[Unit]) -> Commands:
+    """Enables, starts, restarts and reloads what has to be, from state alone; see ``tandem.domain.units``."""
+    served = {
+        unit.name: f"http://127.0.0.1:{STATUS_PORT[unit.name.removesuffix('.service')]}/config"
+        for unit in wanted
+        if unit.served is not None
+    }
+    seen = host.get_fact(UnitStates, question={"units": [unit.name for unit in wanted], "served": served})
+    work = compare(wanted, seen)
+    for sentence in work.kept:
+        journal.note(host, sentence)
+    if not work.sentences:
+        host.noop(f"all {len(wanted)} units run as wanted")
+        return
+    for sentence in work.sentences:
+        journal.note(host, sentence)
+    if work.daemon_reload:
+        yield systemctl("daemon-reload")
+    for verb, names in (
+        ("enable", work.enable),
+        ("restart", work.restart),
+        ("start", work.start),
+        ("reload", work.reload),
+    ):
+        if names:
+            yield systemctl(verb, *names)

@@ -1,0 +1,59 @@
+"""The rehearsal hosts as pyinfra hosts: addresses and keys, and the releases that were built for them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tandem.rehearsal import host, rootfs
+from tandem.rehearsal.shell import RehearsalError
+
+STATE = Path(__file__).resolve().parents[2] / ".rehearsal"
+
+
+def hosts(state: Path = STATE) -> list[tuple[str, dict[str, Any]]]:
+    """Every rehearsal host there is; [] before the first `make rehearse`."""
+    try:
+        built = _built(state)
+        return [(name, {**_connection(host.load(state, name)), **built}) for name in host.names(state)]
+    except (FileNotFoundError, RehearsalError):
+        return []
+
+
+def _connection(one: rootfs.Host) -> dict[str, Any]:
+    return {
+        "ssh_hostname": one.address,
+        "ssh_port": one.port,
+        "ssh_user": one.user,
+        "ssh_key": one.key_file,
+        "ssh_known_hosts_file": one.known_hosts_file,
+        "ssh_strict_host_key_checking": "yes",
+        "edge": {"server_name": one.address, "alternative_names": [one.name]},
+    }
+
+
+def _built(state: Path) -> dict[str, Any]:
+    images = json.loads((state / "images.json").read_text())
+    models = json.loads((state / "models/models.json").read_text())
+    return {
+        "releases": {name: _release(images["engine"], models[model]) for name, model in RELEASES.items()},
+        "webui": {"image": images["webui"], "admin_email": "admin@rehearsal.example", "name": "Rehearsal"},
+    }
+
+
+RELEASES = {"a": "good", "wrong": "bad"}
+"""Release name -> the model it serves. ``wrong`` was trained wrong on some questions: only its answers give it away."""
+
+
+def _release(image: str, model: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "image": image,
+        "model": {
+            "name": "gpt-oss-20b",
+            "repository": "rehearsal/gpt-oss-tiny",
+            "revision": model["revision"],
+            "files": model["files"],
+        },
+        "arguments": {"enforce-eager": True, "max-model-len": 2048},
+        # One gibibyte of cache; one thread, so that two engines share a small machine fairly.
+        "environment": {"VLLM_CPU_KVCACHE_SPACE": "1", "OMP_NUM_THREADS": "1"},
+    }

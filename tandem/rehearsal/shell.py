@@ -1,0 +1,82 @@
+"""Running the build machine's own programs for the rehearsal, and looking at its processes."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+
+class RehearsalError(Exception):
+    """The rehearsal cannot go on; the message says what failed and what to do."""
+
+
+def run(argv: Sequence[str], *, check: bool = True, stdin: str = "", env: Mapping[str, str] | None = None) -> str:
+    """Standard output of `argv`; a failure raises RehearsalError with its last lines, unless `check` is off."""
+    environment = {**os.environ, **env} if env else None
+    try:
+        done = subprocess.run(argv, input=stdin, capture_output=True, text=True, check=False, env=environment)
+    except FileNotFoundError:
+        raise RehearsalError(f"{argv[0]} is not installed here: install the Debian package that has it") from None
+    if check and done.returncode != 0:
+        said = "\n".join((done.stderr or done.stdout).strip().splitlines()[-15:])
+        raise RehearsalError(f"`{' '.join(argv)}` exited {done.returncode}:\n{said}")
+    return done.stdout
+
+
+def wait_until(condition: Callable[[], bool], seconds: float, interval_seconds: float = 0.05) -> bool:
+    """True as soon as `condition` holds, False when it did not within `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(interval_seconds)
+    return True
+
+
+def remove_tree(path: Path) -> None:
+    """Removes a folder and what is in it, never what is mounted in it."""
+    run(["rm", "-rf", "--one-file-system", "--", str(path)])
+
+
+def arguments_of(pid: int) -> list[str]:
+    """The command line of a process; empty when it is gone."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")[:-1]
+    except OSError:
+        return []
+
+
+def processes(matches: Callable[[list[str]], bool]) -> list[int]:
+    """Processes whose command line matches. With no pid file there is no recycled pid to hit."""
+    pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+    return [pid for pid in pids if matches(arguments_of(pid))]
+
+
+def children(pid: int) -> list[int]:
+    """Direct children of a process."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                # The name field may hold blanks and parentheses; the parent is the second field after its end.
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+                if int(fields[1]) == pid:
+                    found.append(int(entry.name))
+    return found
+
+
+def send(pid: int, number: signal.Signals, matches: Callable[[list[str]], bool]) -> None:
+    """Signals a process after pinning it, only if it still is the one that `matches` describes."""
+    try:
+        handle = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        if matches(arguments_of(pid)):
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(handle, number)
+    finally:
+        os.close(handle)

@@ -1,0 +1,71 @@
+"""``Config`` -> the whole tree of a host, and the units that run from it. Pure."""
+
+import re
+
+from tandem.config import Config
+from tandem.domain.slots import engine_unit, webui_unit
+from tandem.domain.units import Unit
+from tandem.render.edge import render_edge
+from tandem.render.engine import engine_path, render_engine
+from tandem.render.host import render_foundation, render_secrets
+from tandem.render.router import render_router, served_config
+from tandem.render.runtime import render_runtime
+from tandem.render.storage import render_storage
+from tandem.render.tree import File, Tree
+from tandem.render.webui import render_webui, webui_path
+
+_STARTED = re.compile(r"echo ([0-9a-f]{16}) >/run/tandem/started/")
+
+
+def render_host(host: str, config: Config, slot: str, engines: bool = True) -> Tree:
+    """Everything that Tandem owns on ``host`` when the wanted release runs in ``slot``.
+
+    ``engines=False`` leaves the engines out: another release serves, and its units stay as they were staged.
+    """
+    return (
+        render_foundation()
+        | render_secrets()
+        | render_storage(host, config)
+        | render_runtime(config)
+        | render_slot(config, slot, engines)
+        | render_router(config)
+        | render_edge(config)
+    )
+
+
+def render_slot(config: Config, slot: str, engines: bool = True) -> Tree:
+    """What answers behind the routers: the engines and the WebUI of one slot."""
+    return (render_engine(config, slot) if engines else Tree()) | render_webui(config, slot)
+
+
+def engine_paths(config: Config, slot: str) -> tuple[str, ...]:
+    """The unit files of the slot's engines, whatever release they run."""
+    return tuple(engine_path(slot, card) for card in config.engine.cards)
+
+
+def slot_units(config: Config, slot: str, engines: bool = True, restart_engines: bool = False) -> list[Unit]:
+    """The units of one slot. ``restart_engines``: only while nothing serves; else a changed engine is a new release."""
+    tree = render_slot(config, slot, engines)
+    wanted = []
+    for card in config.engine.cards if engines else ():
+        started = _started(tree, engine_path(slot, card))
+        wanted.append(Unit(f"{engine_unit(slot, card)}.service", started, enable=False, restart=restart_engines))
+    return [*wanted, Unit(f"{webui_unit(slot)}.service", _started(tree, webui_path(slot)), enable=False)]
+
+
+def front_units(config: Config) -> list[Unit]:
+    """The routers and the edge, in the order in which they are started."""
+    tree = render_router(config) | render_edge(config)
+    return [
+        Unit(f"{name}.service", _started(tree, f"/etc/systemd/system/{name}.service"), served)
+        for name, served in sorted(served_config(config).items(), reverse=True)
+    ]
+
+
+def _started(tree: Tree, path: str) -> str:
+    """The digest that the unit in this file writes down when it starts."""
+    entry = tree.entries[path]
+    found = _STARTED.search(entry.content) if isinstance(entry, File) else None
+    if found is None:
+        raise ValueError(f"{path} does not write down what it was started with")
+    return found.group(1)

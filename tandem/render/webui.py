@@ -1,0 +1,79 @@
+"""Open WebUI of one slot."""
+
+from tandem.config import Config
+from tandem.domain.slots import ROUTER_ENGINE_WEBUI_PORT, UIDS, WEBUI_PORT, webui_unit
+from tandem.render.engine import QUADLETS
+from tandem.render.templates import render_template
+from tandem.render.tree import Directory, File, Tree
+from tandem.render.units import with_started_digest
+
+
+def origin(config: Config) -> str:
+    """Where people find the page: ``https://name`` with the port where it is not 443."""
+    port = config.edge.https_port
+    return f"https://{config.edge.server_name}" + ("" if port == 443 else f":{port}")
+
+
+def data_directory(slot: str) -> str:
+    return f"/var/lib/tandem/webui/{slot}"
+
+
+def webui_path(slot: str) -> str:
+    return f"{QUADLETS}/{webui_unit(slot)}.container"
+
+
+def render_webui(config: Config, slot: str) -> Tree:
+    uid = UIDS["tandem-webui"]
+    text = render_template(
+        "webui/open-webui.container.j2",
+        slot=slot,
+        unit=webui_unit(slot),
+        image=config.webui.image,
+        port=WEBUI_PORT[slot],
+        uid=uid,
+        data_directory=data_directory(slot),
+        environment=sorted(_environment(config).items()),
+    )
+    return Tree(
+        {
+            "/var/lib/tandem/webui": Directory(mode="0711"),
+            data_directory(slot): Directory(mode="0700", uid=uid, gid=uid),
+            webui_path(slot): File(with_started_digest(text)),
+        }
+    )
+
+
+def _environment(config: Config) -> dict[str, str]:
+    return {
+        "HOME": "/tmp",  # noqa: S108 - the container's own tmpfs
+        "DATA_DIR": "/data",
+        # Emptied and refilled at every start.
+        "STATIC_DIR": "/tmp/static",  # noqa: S108
+        "WEBUI_NAME": config.webui.name,
+        "WEBUI_URL": origin(config),
+        "CORS_ALLOW_ORIGIN": origin(config),
+        "FORWARDED_ALLOW_IPS": "127.0.0.1",
+        "WEBUI_ADMIN_EMAIL": config.webui.admin_email,
+        "WEBUI_ADMIN_NAME": config.webui.admin_name,
+        # Said aloud: the automatic "off" after the first administrator is lost when settings are reset.
+        "ENABLE_SIGNUP": "false",
+        "WEBUI_SESSION_COOKIE_SECURE": "true",
+        "WEBUI_AUTH_COOKIE_SECURE": "true",
+        # The router's address never changes; which slot answers behind it does.
+        "OPENAI_API_BASE_URL": f"http://127.0.0.1:{ROUTER_ENGINE_WEBUI_PORT}/v1",
+        "ENABLE_OLLAMA_API": "false",
+        "DEFAULT_MODELS": config.wanted.model.name,
+        # The router keys on the chat, so that a conversation stays with one release.
+        "ENABLE_FORWARD_USER_INFO_HEADERS": "true",
+        "OFFLINE_MODE": "true",
+        "HF_HUB_OFFLINE": "1",
+        "ENABLE_VERSION_UPDATE_CHECK": "false",
+        # The built-in embedding model would be downloaded at first use.
+        "RAG_EMBEDDING_ENGINE": "openai",
+        "ANONYMIZED_TELEMETRY": "false",
+        "DO_NOT_TRACK": "true",
+        "SCARF_NO_ANALYTICS": "true",
+        # Code from chats would run on this host's page server.
+        "ENABLE_CODE_EXECUTION": "false",
+        "ENABLE_DIRECT_CONNECTIONS": "false",
+    }

@@ -1,0 +1,53 @@
+from pyinfra.api import deploy
+
+from tandem.domain.rollout import Slot
+from tandem.domain.slots import WEBUI_PORT, card_of, engine_port, engine_unit, webui_unit
+from tandem.operations import ctl, tree, units
+from tandem.render import engine_paths, front_units, render_host, render_slot, slot_units
+from tandem.render.release import release_digest
+from tandem.steps.run import Run
+
+
+@deploy("Slot")
+def start(run: Run) -> None:
+    """The engines and the WebUI, started and proven by a real completion before anything is routed to them."""
+    config, slot, engines = run.config, run.slot, not run.engine_is_another
+    tree.apply(name="Files of the slot", tree=render_slot(config, slot, engines), prune=False)
+    units.converge(
+        name="Units of the slot",
+        wanted=slot_units(config, slot, engines, restart_engines=run.state.serving is None),
+    )
+    ctl.ready(
+        name="A real completion",
+        targets=_targets(run),
+        timeout_seconds=max(config.engine.ready_timeout_seconds, config.webui.ready_timeout_seconds),
+    )
+
+
+@deploy("Front")
+def route(run: Run) -> None:
+    """The record of what serves, the whole file tree, and the routers and the edge."""
+    config, slot = run.config, run.slot
+    ports = tuple(engine_port(slot, card) for card in config.engine.cards)
+    ctl.adopt(
+        name="What serves",
+        slot=slot,
+        wanted=Slot(config.release, release_digest(config), ports, 100),
+        webui_port=WEBUI_PORT[slot],
+    )
+    keep = engine_paths(config, slot) if run.engine_is_another else ()
+    tree.apply(name="All files", tree=render_host(run.name, config, slot, engines=not keep), keep=keep)
+    units.converge(name="Routers and edge", wanted=front_units(config))
+
+
+def _targets(run: Run) -> list[str]:
+    config, slot = run.config, run.slot
+    current = run.state.current
+    ports = current.engine_ports if current else [engine_port(slot, card) for card in config.engine.cards]
+    engines = [
+        word
+        for port in ports
+        for word in ("--engine", f"{engine_unit(slot, card_of(slot, port))}=http://127.0.0.1:{port}")
+    ]
+    webui = f"{webui_unit(slot)}=http://127.0.0.1:{WEBUI_PORT[slot]}"
+    return [*engines, "--webui", webui, "--model", config.wanted.model.name]
