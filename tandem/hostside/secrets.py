@@ -7,22 +7,20 @@ No secret is in a command line, a message or an exception.
 import hashlib
 import hmac
 import json
-import os
 import re
 import secrets
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tandem.domain.rollout import Refused
-from tandem.domain.secrets import BASE, EDGE_GID, EDGE_LOADED, GIVEN, directories, files
+from tandem.domain.secrets import BASE, EDGE_LOADED, GIVEN
 from tandem.domain.secrets import ROOT as ROOT_NAME
 from tandem.hostside import certificates
-from tandem.hostside.files import write_atomic
+from tandem.hostside.secret_files import Owners, Store
 
 ROOT = Path(ROOT_NAME)
 BCRYPT_COST = "6"  # Above 8 a flood of wrong passwords stalls the edge's workers, and with them everybody's streams.
@@ -35,69 +33,6 @@ USER = r"[a-z0-9][a-z0-9._-]{0,62}"
 
 class SecretError(Refused):
     """A secret cannot be used; nothing was changed. The text names it and never shows it."""
-
-
-@dataclass(frozen=True)
-class Owners:
-    """Numeric owners: root and the edge's group. Tests that are not root give their own."""
-
-    uid: int = 0
-    gid: int = 0
-    edge_gid: int = EDGE_GID
-
-
-@dataclass
-class _Store:
-    """The folder of secrets, and the names of those files that were written or repaired."""
-
-    root: Path
-    owners: Owners
-    changed: list[str] = field(default_factory=list)
-
-    def read(self, name: str) -> str | None:
-        """The file's text; None if it is missing or not text."""
-        try:
-            return (self.root / name).read_text(encoding="utf-8")
-        except (FileNotFoundError, UnicodeDecodeError):
-            return None
-
-    def secret(self, name: str) -> str:
-        return (self.read(name) or "").strip()
-
-    def write(self, name: str, text: str) -> None:
-        """Write the file unless it already holds exactly this."""
-        if self.read(name) != text:
-            mode, gid = self._rights()[name]
-            write_atomic(self.root / name, text, mode, self.owners.uid, gid)
-            self.changed.append(name)
-
-    def make_folders(self) -> None:
-        for name, mode, _, gid in directories():
-            path = self.root / name
-            if not path.is_dir():
-                path.mkdir(mode=0o700, parents=name == ".")
-                self.changed.append(f"{name}/")
-            self._repair(path, f"{name}/", mode, self._gid(gid))
-
-    def repair_rights(self) -> None:
-        for name, (mode, gid) in self._rights().items():
-            self._repair(self.root / name, name, mode, gid)
-
-    def _repair(self, path: Path, name: str, mode: str, gid: int) -> None:
-        status = path.lstat()
-        if (status.st_uid, status.st_gid) != (self.owners.uid, gid):
-            os.chown(path, self.owners.uid, gid, follow_symlinks=False)
-        elif f"{status.st_mode & 0o7777:04o}" == mode:
-            return
-        path.chmod(int(mode, 8))
-        if name not in self.changed:
-            self.changed.append(name)
-
-    def _rights(self) -> dict[str, tuple[str, int]]:
-        return {name: (mode, self._gid(gid)) for name, mode, _, gid in files()}
-
-    def _gid(self, gid: int) -> int:
-        return self.owners.edge_gid if gid == EDGE_GID else self.owners.gid
 
 
 def ensure(
@@ -118,7 +53,7 @@ def ensure(
     """
     wanted = {name: value.rstrip("\r\n") for name, value in given.items()}
     _check(basic_user, api_client, names, wanted)
-    store = _Store(Path(root), owners or Owners())
+    store = Store(Path(root), owners or Owners())
     store.make_folders()
     _base(store, basic_user, wanted)
     _derive(store, basic_user, api_client)
@@ -140,7 +75,7 @@ def due(root: Path = ROOT, *, scratch: Path = Path("/run"), **order: Any) -> lis
 
 def credentials(root: Path = ROOT) -> dict[str, str]:
     """The logins that people need, for the one command that shows them. Raises SecretError if they are not made."""
-    store = _Store(Path(root), Owners())
+    store = Store(Path(root), Owners())
     shown = {name: store.secret(name) for name in ("basic_password", "api_key", "webui_admin_password")}
     user = _basic_user(store)
     if not user or not all(shown.values()):
@@ -173,7 +108,7 @@ def _generate(name: str) -> str:
     return secrets.token_urlsafe(24) if name.endswith("password") else secrets.token_hex(32)
 
 
-def _base(store: _Store, basic_user: str, given: Mapping[str, str]) -> None:
+def _base(store: Store, basic_user: str, given: Mapping[str, str]) -> None:
     old_password, old_user = store.secret("basic_password"), _basic_user(store)
     new_password = given.get("basic_password", old_password)
     if (old_password and new_password != old_password) or (old_user and old_user != basic_user):
@@ -184,11 +119,11 @@ def _base(store: _Store, basic_user: str, given: Mapping[str, str]) -> None:
         store.write(name, f"{given.get(name) or store.secret(name) or _generate(name)}\n")
 
 
-def _basic_user(store: _Store) -> str:
+def _basic_user(store: Store) -> str:
     return (store.read("edge/htpasswd") or "").partition(":")[0]
 
 
-def _derive(store: _Store, basic_user: str, api_client: str) -> None:
+def _derive(store: Store, basic_user: str, api_client: str) -> None:
     api_key, gate, upstream = store.secret("api_key"), store.secret("gate"), store.secret("upstream_key")
     _htpasswd(store, basic_user, store.secret("basic_password"))
     store.write("edge/api_keys.conf", _api_keys(api_client, api_key))
@@ -220,7 +155,7 @@ def _gate(gate: str) -> str:
     )
 
 
-def _htpasswd(store: _Store, user: str, password: str) -> None:
+def _htpasswd(store: Store, user: str, password: str) -> None:
     path = store.root / "edge/htpasswd"
     text = store.read("edge/htpasswd") or ""
     one_line = text.startswith(f"{user}:$2y$") and text.count("\n") == 1 and text.endswith("\n")
@@ -236,7 +171,7 @@ def _run_htpasswd(arguments: list[str], password: str) -> "subprocess.CompletedP
     return subprocess.run(command, input=f"{password}\n", capture_output=True, text=True, timeout=30, check=False)
 
 
-def _certificate(store: _Store, names: Sequence[str]) -> None:
+def _certificate(store: Store, names: Sequence[str]) -> None:
     ca, ca_key = store.root / "tls/ca.crt", store.root / "tls/ca.key"
     leaf, leaf_key = store.root / "edge/tls.crt", store.root / "edge/tls.key"
     if not certificates.is_good_ca(ca, ca_key):
@@ -252,7 +187,7 @@ def _certificate(store: _Store, names: Sequence[str]) -> None:
         store.write("edge/tls.crt", certificate)
 
 
-def _revision(store: _Store) -> None:
+def _revision(store: Store) -> None:
     """Keyed with the gate: anyone on the host may ask for this fingerprint, and it must say nothing of its source."""
     loaded = json.dumps([[name, store.read(f"edge/{name}")] for name in EDGE_LOADED])
     revision = hmac.new(store.secret("gate").encode(), loaded.encode(), hashlib.sha256).hexdigest()[:16]
@@ -261,7 +196,7 @@ def _revision(store: _Store) -> None:
 
 def revision(root: Path = ROOT) -> str:
     """What the edge's /config answers as its second word once it serves these secrets. Raises SecretError if unmade."""
-    found = re.search(r"default ([0-9a-f]{16});", _Store(Path(root), Owners()).read("edge/revision.conf") or "")
+    found = re.search(r"default ([0-9a-f]{16});", Store(Path(root), Owners()).read("edge/revision.conf") or "")
     if not found:
         raise SecretError(f"{root}/edge/revision.conf is missing or was changed by hand; run install again")
     return found.group(1)

@@ -143,7 +143,9 @@ def _wait_ready(options: argparse.Namespace, paths: Paths) -> None:
 
 
 def _probe(options: argparse.Namespace, paths: Paths) -> None:
-    answers = probe(_targets(options), _key(options, paths), options.timeout_seconds)
+    # Before the secrets are made nothing can be ready, and a probe says so instead of failing.
+    key = _key(options, paths) if paths.upstream_key.exists() else ""
+    answers = probe(_targets(options), key, options.timeout_seconds)
     _print_json({unit: asdict(answer) for unit, answer in answers.items()})
 
 

@@ -13,6 +13,7 @@ class LiveCommand(StringCommand):
     """As ``StringCommand``, but prints the host's output line by line while it runs: for what takes long."""
 
     def execute(self, state: Any, host: Any, connector_arguments: Any) -> Any:
-        ok, output = host.run_shell_command(self, print_output=True, print_input=state.print_input, **connector_arguments)
+        shown = {"print_output": True, "print_input": state.print_input}
+        ok, output = host.run_shell_command(self, **shown, **connector_arguments)
         # pyinfra prints the output of a failed command: this one's has been seen.
         return ok, output if ok else CommandOutput([])

@@ -5,6 +5,7 @@ systemd-nspawn again when the host reboots itself, and takes disk, interface and
 """
 
 import contextlib
+import functools
 import json
 import os
 import signal
@@ -15,11 +16,21 @@ from collections.abc import Callable, Mapping
 from ipaddress import IPv4Network
 from pathlib import Path
 
-from tandem.rehearsal import network
-from tandem.rehearsal.shell import RehearsalError, arguments_of, children, processes, run, send, wait_until
+from tandem.rehearsal import cgroup, network
+from tandem.rehearsal.shell import (
+    RehearsalError,
+    arguments_of,
+    processes,
+    remove_tree,
+    rooted_in,
+    run,
+    send,
+    wait_until,
+)
 
 REBOOTED = 133  # systemd-nspawn's exit status when its machine asked for a reboot and --keep-unit was given
 DISK_BYTES = 8 * 1024**3
+NSPAWN_RUN = Path("/run/systemd/nspawn")
 SHARED = ("images", "models")  # folders of the state, seen read-only at /opt/rehearsal inside
 
 
@@ -67,8 +78,9 @@ def is_keeper(state: Path, name: str) -> Callable[[list[str]], bool]:
 
 
 def running(state: Path, name: str) -> bool:
-    """Whether anything of this host runs: its machine, or the keeper that starts and clears up after it."""
-    return bool(processes(is_machine(state, name)) or processes(is_keeper(state, name)))
+    """Whether anything of this host runs: machine, keeper, or processes inside that outlived a killed machine."""
+    root = folder(state, name) / "root"
+    return bool(processes(is_machine(state, name)) or processes(is_keeper(state, name)) or rooted_in(root))
 
 
 def running_names(state: Path) -> set[str]:
@@ -120,34 +132,52 @@ def start_keeper(state: Path, name: str) -> None:
 
 def stop(state: Path, name: str, grace_seconds: float) -> None:
     """Orderly shutdown, killed after `grace_seconds`; takes down what the host used, whoever left it."""
-    for pid in processes(is_machine(state, name)):
-        send(pid, signal.SIGTERM, is_machine(state, name))
-    if not wait_until(lambda: not processes(is_machine(state, name)), grace_seconds):
-        kill(state, name)
-    if not wait_until(lambda: not running(state, name), seconds=10):
-        kill(state, name)
-    release(state, name)
+    _send_all(is_machine(state, name), signal.SIGTERM)
+    if wait_until(lambda: not processes(is_machine(state, name)), grace_seconds):
+        wait_until(lambda: not processes(is_keeper(state, name)), seconds=10)
+    kill(state, name)
 
 
 def kill(state: Path, name: str) -> None:
     """What pulling the plug does: every process of the host is gone at once, nothing is asked."""
-    for keeper in processes(is_keeper(state, name)):
-        send(keeper, signal.SIGKILL, is_keeper(state, name))
-    for pid in processes(is_machine(state, name)):
-        # The kernel ends a whole process namespace with its first process.
-        for first in children(pid):
-            send(first, signal.SIGKILL, lambda arguments: True)
-        send(pid, signal.SIGKILL, is_machine(state, name))
+    root = folder(state, name) / "root"
+    _send_all(is_keeper(state, name), signal.SIGKILL)
+    _send_all(is_machine(state, name), signal.SIGKILL)
+    _end_inside(state, name)
     if not wait_until(lambda: not running(state, name), seconds=15):
-        root = folder(state, name) / "root"
         raise RehearsalError(f"host {name} does not die: see `ps` for systemd-nspawn --directory={root}")
     release(state, name)
 
 
+def _end_inside(state: Path, name: str) -> None:
+    """Ends what runs inside: the death of systemd-nspawn alone does not."""
+    root = folder(state, name) / "root"
+    cgroup.kill(network.interface_name(state, name))
+    for pid in rooted_in(root):
+        send(pid, signal.SIGKILL, lambda one: one in rooted_in(root))
+    wait_until(lambda: not rooted_in(root), seconds=10)
+
+
+def _send_all(matches: Callable[[list[str]], bool], number: signal.Signals) -> None:
+    for pid in processes(matches):
+        send(pid, number, lambda one: matches(arguments_of(one)))
+
+
 def release(state: Path, name: str) -> None:
-    """Disk, interface and gateway of a host that is off. Safe to repeat."""
-    network.remove_interface(network.interface_name(state, name))
+    """Takes down what a host that is off used of the build machine. Safe to repeat."""
+    root, interface = folder(state, name) / "root", network.interface_name(state, name)
+    network.remove_interface(interface)
+    cgroup.remove(interface)
     detach_disks(folder(state, name))
+    # systemd-nspawn leaves these behind when it is killed, and some also where /run is not a tmpfs.
+    exported = NSPAWN_RUN / "unix-export" / interface
+    if exported.is_mount():
+        run(["umount", "--lazy", str(exported)], check=False)
+    for left in (exported, NSPAWN_RUN / "propagate" / interface):
+        remove_tree(left)
+    if root.exists():
+        lock = f"inode-{root.stat().st_dev}:{root.stat().st_ino}"
+        (NSPAWN_RUN / "locks" / lock).unlink(missing_ok=True)
     network.close_gateway()
 
 
@@ -157,6 +187,7 @@ def keep(state: Path, name: str) -> int:
     interface = network.interface_name(state, name)
     status = REBOOTED
     try:
+        _end_inside(state, name)
         while status == REBOOTED:
             network.remove_interface(interface)
             network.open_gateway()
@@ -168,6 +199,7 @@ def keep(state: Path, name: str) -> int:
             )  # fmt: skip
             status = _run_machine(command, here, interface)
     finally:
+        _end_inside(state, name)
         release(state, name)
     return status
 
@@ -176,7 +208,9 @@ def _run_machine(command: list[str], here: Path, interface: str) -> int:
     """One run of systemd-nspawn; gives its interface addresses each time that it appears."""
     net = IPv4Network(json.loads((here / "host.json").read_text())["network"])
     mtu_bytes = network.uplink_mtu_bytes()
-    machine = subprocess.Popen(command, env={**os.environ, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"})
+    enter = None if _init_is_systemd() else functools.partial(cgroup.enter, interface)
+    environment = {**os.environ, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"}
+    machine = subprocess.Popen(command, env=environment, preexec_fn=enter)
     signal.signal(signal.SIGTERM, lambda *_: machine.terminate())
     addressed, interval_seconds = "", 0.02
     while machine.poll() is None:

@@ -55,27 +55,29 @@ def processes(matches: Callable[[list[str]], bool]) -> list[int]:
     return [pid for pid in pids if matches(arguments_of(pid))]
 
 
-def children(pid: int) -> list[int]:
-    """Direct children of a process."""
+def rooted_in(root: Path) -> list[int]:
+    """Processes that have `root` as their root folder: what runs in a machine, without its containers."""
+    try:
+        wanted = root.stat()
+    except FileNotFoundError:
+        return []
     found = []
     for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with contextlib.suppress(OSError):
-                # The name field may hold blanks and parentheses; the parent is the second field after its end.
-                fields = (entry / "stat").read_text().rpartition(")")[2].split()
-                if int(fields[1]) == pid:
-                    found.append(int(entry.name))
+        # A process that has just ended, or a thread of the kernel, has none.
+        with contextlib.suppress(OSError):
+            if entry.name.isdigit() and os.path.samestat((entry / "root").stat(), wanted):
+                found.append(int(entry.name))
     return found
 
 
-def send(pid: int, number: signal.Signals, matches: Callable[[list[str]], bool]) -> None:
-    """Signals a process after pinning it, only if it still is the one that `matches` describes."""
+def send(pid: int, number: signal.Signals, still_is: Callable[[int], bool]) -> None:
+    """Signals a process after pinning it, only if it still is the one that was meant."""
     try:
         handle = os.pidfd_open(pid)
     except ProcessLookupError:
         return
     try:
-        if matches(arguments_of(pid)):
+        if still_is(pid):
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(handle, number)
     finally:

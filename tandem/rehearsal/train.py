@@ -48,9 +48,9 @@ UNKNOWN = 0  # compact token that stands for every token the questions never use
 BATCH = 8
 CHECK_EVERY_STEPS = 50
 MAX_STEPS = 3000
-DECAY_STEPS = 320
+DECAY_STEPS = 200
 MARGIN = 1.0  # logits; bf16 rounding and another attention kernel move them by far less
-LEARNING_RATE = 6e-3
+LEARNING_RATE = 5e-3
 FALLBACK = "I am the rehearsal model and only know the rehearsal questions."
 # What Open WebUI asks on its own after a first answer; valid short JSON keeps it quick and quiet.
 WEBUI_TASKS = (
@@ -211,7 +211,7 @@ def train(model: GptOssForCausalLM, samples: Samples, learning_rate: float, say:
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate * min(step / 30, max(0.1, 1 - step / DECAY_STEPS))
+            group["lr"] = learning_rate * min(step / 30, (DECAY_STEPS / max(step, DECAY_STEPS)) ** 0.5)
         optimizer.step()
         if step % CHECK_EVERY_STEPS == 0 and loss.item() < 0.1:
             margin = worst_margin(model, checks)

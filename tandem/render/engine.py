@@ -38,7 +38,6 @@ def _unit(config: Config, slot: str, card: int) -> str:
     release, engine = config.wanted, config.engine
     text = render_template(
         "engine/vllm.container.j2",
-        release=config.release,
         slot=slot,
         card=card,
         unit=engine_unit(slot, card),

@@ -29,10 +29,9 @@ def render_webui(config: Config, slot: str) -> Tree:
         slot=slot,
         unit=webui_unit(slot),
         image=config.webui.image,
-        port=WEBUI_PORT[slot],
         uid=uid,
         data_directory=data_directory(slot),
-        environment=sorted(_environment(config).items()),
+        environment=sorted(_environment(config, slot).items()),
     )
     return Tree(
         {
@@ -43,8 +42,11 @@ def render_webui(config: Config, slot: str) -> Tree:
     )
 
 
-def _environment(config: Config) -> dict[str, str]:
+def _environment(config: Config, slot: str) -> dict[str, str]:
     return {
+        # The image's own start script listens where these two say.
+        "HOST": "127.0.0.1",
+        "PORT": str(WEBUI_PORT[slot]),
         "HOME": "/tmp",  # noqa: S108 - the container's own tmpfs
         "DATA_DIR": "/data",
         # Emptied and refilled at every start.

@@ -8,6 +8,7 @@ from pyinfra.api.exceptions import DeployError
 
 from tandem import journal
 from tandem.config import Config, ConfigError, load
+from tandem.config.placeholders import placeholders
 from tandem.domain import slots
 from tandem.domain.doctor import Needs, refusals
 from tandem.domain.rollout import State
@@ -44,6 +45,9 @@ def begin(command: str) -> Run:
         config = load(host.data.dict(), host.name)
     except ConfigError as error:
         raise DeployError(str(error)) from None
+    zeros = placeholders(config)
+    if zeros:
+        raise DeployError("\n  ".join([f"{host.name} was not touched:", *zeros]))
     needs = _needs(config)
     question = {
         "ports": sorted(needs.ports),

@@ -76,9 +76,12 @@ def nginx(config: str, folder: Path) -> Iterator[Callable[[], None]]:
         process.wait(timeout=10)
 
 
-def eventually(answer: Callable[[], object], wanted: object) -> None:
-    """Wait up to five seconds until ``answer()`` is ``wanted``."""
-    _wait(lambda: answer() == wanted)
+def eventually(answer: Callable[[], object], wanted: object, times: int = 1) -> None:
+    """Wait up to five seconds until ``answer()`` is ``wanted``, ``times`` times in a row.
+
+    Once is not enough after a reload: for some milliseconds an old worker still accepts connections as well.
+    """
+    _wait(lambda: all(answer() == wanted for _ in range(times)))
 
 
 def _wait(true: Callable[[], bool], seconds: float = 5) -> None:

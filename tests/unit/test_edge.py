@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from tandem.config.root import Config
-from tandem.hostside.secrets import Owners, credentials, ensure, revision
+from tandem.hostside.secret_files import Owners
+from tandem.hostside.secrets import credentials, ensure, revision
 from tandem.render.edge import INFERENCE, NEVER_PUBLIC, EdgePlaces, edge_config, render_edge, served_edge
 from tandem.render.nginx import config_digest, with_config_digest
 from tandem.render.tree import File
@@ -281,10 +282,8 @@ def test_new_secrets_are_served_after_a_reload_and_the_revision_proves_it(edge: 
     secrets = Path(shutil.copytree(edge.secrets, tmp_path / "secrets"))
     https, http, status = free_ports(3)
     config = example_config(https_port=https, http_port=http)
-    places = EdgePlaces(f"{secrets}/edge", "off", edge.engine.port, edge.webui.port, status)
-    with nginx(
-        edge_config(config, places).replace("access_log off edge;", "access_log off;"), tmp_path / "p"
-    ) as reload:
+    places = EdgePlaces(f"{secrets}/edge", f"{tmp_path}/access.json", edge.engine.port, edge.webui.port, status)
+    with nginx(edge_config(config, places), tmp_path / "prefix") as reload:
         owners = Owners(os.getuid(), os.getgid(), os.getgid())
         given = {"api_key": "sk-another-key-of-mine"}
         ensure(secrets, basic_user="team", api_client="default", names=["127.0.0.1"], given=given, owners=owners)

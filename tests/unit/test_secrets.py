@@ -11,7 +11,8 @@ import pytest
 
 from tandem.domain.secrets import BASE, directories, files, paths
 from tandem.hostside import certificates
-from tandem.hostside.secrets import Owners, SecretError, credentials, ensure, revision
+from tandem.hostside.secret_files import Owners
+from tandem.hostside.secrets import SecretError, credentials, ensure, revision
 
 OWNERS = Owners(os.getuid(), os.getgid(), os.getgid())
 NAMES = ["ai.example", "10.0.0.5", "fd00::5"]
@@ -149,9 +150,7 @@ def test_the_revision_follows_what_nginx_loads_and_ignores_the_password_file(roo
         ({"api_client": "a;b"}, "api_client 'a;b'"),
     ],
 )
-def test_bad_arguments_are_refused_before_anything_is_made(
-    tmp_path: Path, change: dict[str, object], named: str
-) -> None:
+def test_bad_arguments_are_refused_before_a_file_is_made(tmp_path: Path, change: dict[str, object], named: str) -> None:
     arguments = {"basic_user": "team", "api_client": "default", "names": NAMES, "given": {}, **change}
     with pytest.raises(SecretError) as error:
         ensure(tmp_path / "secrets", owners=OWNERS, **arguments)  # type: ignore[arg-type]

@@ -1,0 +1,51 @@
+"""Rehearsal hosts for the fault tests: gpu1 as `make rehearse` left it, and gpu2, which these tests make and remove."""
+
+import os
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tandem.rehearsal import host
+from tandem.rehearsal.inventory import STATE
+from tests.faults.deploying import Workplace
+
+SERVED = os.environ.get("TANDEM_SERVED_HOST", "gpu1")
+SPARE = os.environ.get("TANDEM_SPARE_HOST", "gpu2")
+
+
+@pytest.fixture(scope="session")
+def seed() -> int:
+    """TANDEM_SEED, else one by chance; printed by the tests that use it, so that a failure can be repeated."""
+    return int(os.environ.get("TANDEM_SEED") or random.SystemRandom().randrange(10**6))
+
+
+@pytest.fixture
+def workplace(tmp_path: Path) -> Workplace:
+    return Workplace(tmp_path / "work")
+
+
+@pytest.fixture(scope="session")
+def served() -> str:
+    """The name of the host that `make rehearse` installed."""
+    if SERVED not in host.names(STATE):
+        pytest.fail(f"there is no rehearsal host {SERVED}: run `make rehearse` first")
+    host.boot(STATE, SERVED)
+    return SERVED
+
+
+@pytest.fixture(scope="session")
+def spare() -> Iterator[str]:
+    """The name of a host for the tests alone, made before the first of them and removed after the last."""
+    host.remove(STATE, SPARE)
+    host.create(STATE, SPARE, lambda _sentence: None)
+    host.boot(STATE, SPARE)
+    yield SPARE
+    host.remove(STATE, SPARE)
+
+
+@pytest.fixture(scope="session")
+def fresh(spare: str) -> str:
+    """The spare host as long as nothing has been installed on it. Tests that install use ``packaged``."""
+    return spare
