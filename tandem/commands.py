@@ -30,6 +30,18 @@ def systemctl(verb: str, *units: str) -> StringCommand:
     return StringCommand("systemctl", verb, *(QuoteString(unit) for unit in units))
 
 
+def systemctl_or_log(verb: str, *units: str) -> StringCommand:
+    """As ``systemctl``; where that fails, the last log lines of each unit that has, and exit status 1."""
+    names = [QuoteString(unit) for unit in units]
+    return StringCommand(
+        systemctl(verb, *units),
+        "|| { for unit in $(systemctl list-units --plain --no-legend --state=failed,activating",
+        *names,
+        "| cut -d ' ' -f 1); do echo \"$unit, last log lines:\"; journalctl -u $unit -n 15 --no-pager -o cat; done;",
+        "exit 1; }",
+    )
+
+
 def install_packages(names: Sequence[str], timeout_seconds: int) -> StringCommand:
     """apt-get with the lists refreshed first; waits for another apt, keeps configuration files that were changed by
     hand.

@@ -86,6 +86,9 @@ def _judge(said: Said) -> None:
             click.echo(f"\ntandem: interrupted while connecting. {NOTHING_CHANGED}", err=True)
         return
     problems = connect_problems(state, said.lines)
+    if problems:
+        # The half-made connection is torn down after this, and paramiko would print a traceback about it.
+        logging.getLogger("paramiko").setLevel(logging.CRITICAL)
     if state.activated_hosts:
         for problem in problems:
             click.echo(f"tandem: {problem} On this host nothing was changed.", err=True)
@@ -135,6 +138,11 @@ def explain(name: str, reason: str, ssh: dict[str, Any]) -> str:
         sentence = (
             f"no host key is pinned for {entry} in {known_hosts}. Read the key at the machine's console, or "
             f"`ssh-keyscan -p {port} {address}` and compare the fingerprint, and add it to that file."
+        )
+    elif "No existing session" in reason or "protocol banner" in reason:
+        sentence = (
+            f"what listens at {address} port {port} does not speak SSH. Is the port right, and is the machine alive? "
+            "Look at its console."
         )
     elif reason.startswith("Authentication error"):
         key = ssh.get("ssh_key") or "the agent's and default keys"

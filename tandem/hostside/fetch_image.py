@@ -7,6 +7,7 @@ one line per source says what that source answered, and the exit status is 1.
 """
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -34,7 +35,9 @@ def command(image: str, source: dict[str, Any]) -> list[str]:
 
 
 def index_of(path: str, digest: str) -> int:
-    """Which entry of the layout's index.json is this manifest; LookupError when none is."""
+    """Which entry of the layout's index.json is this manifest; LookupError when none is or it is no layout."""
+    if os.path.isfile(path):
+        raise LookupError("it is a file, not an OCI layout folder; archives (docker save) lose the digest")
     with open(f"{path}/index.json") as file:
         digests = [entry["digest"] for entry in json.load(file)["manifests"]]
     if digest not in digests:

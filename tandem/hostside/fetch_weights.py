@@ -110,12 +110,13 @@ def fetch(job: dict[str, Any]) -> None:
             )
         size = os.path.getsize(f"{incoming}/{name}") / 2**20
         print(f"{number}/{len(wrong)} {name}: {size:.1f} MiB verified in {time.monotonic() - began:.1f} s", flush=True)
-    publish(directory, published, incoming, wrong)
-    record(published, files)
+    publish(directory, published, incoming, wrong, files)
 
 
-def publish(directory: str, published: str, incoming: str, names: list[str]) -> None:
+def publish(directory: str, published: str, incoming: str, names: list[str], files: dict[str, str]) -> None:
+    """The record comes with the model, so that a run cut short never leaves one to be hashed again at every run."""
     if not os.path.isdir(published):
+        record(incoming, files)
         os.chmod(incoming, 0o755)  # noqa: S103 - engines read it as their own user
         sync_folder(incoming)
         os.rename(incoming, published)
@@ -124,7 +125,7 @@ def publish(directory: str, published: str, incoming: str, names: list[str]) -> 
             os.makedirs(os.path.dirname(f"{published}/{name}"), exist_ok=True)
             os.replace(f"{incoming}/{name}", f"{published}/{name}")
         shutil.rmtree(incoming)
-        sync_folder(published)
+        record(published, files)
     sync_folder(directory)
 
 

@@ -6,7 +6,7 @@ from pyinfra import host
 from pyinfra.api import operation
 
 from tandem import journal
-from tandem.commands import systemctl
+from tandem.commands import systemctl, systemctl_or_log
 from tandem.domain.slots import STATUS_PORT
 from tandem.domain.units import Unit, compare
 from tandem.facts.units import UnitStates
@@ -39,4 +39,4 @@ def converge(wanted: Sequence[Unit]) -> Commands:
         ("reload", work.reload),
     ):
         if names:
-            yield systemctl(verb, *names)
+            yield systemctl_or_log(verb, *names)

@@ -187,7 +187,9 @@ def keep(state: Path, name: str) -> int:
     interface = network.interface_name(state, name)
     status = REBOOTED
     try:
+        # What an earlier run left that was killed together with its keeper.
         _end_inside(state, name)
+        release(state, name)
         while status == REBOOTED:
             network.remove_interface(interface)
             network.open_gateway()

@@ -10,6 +10,7 @@ import pytest
 from tandem.rehearsal import host
 from tandem.rehearsal.inventory import STATE
 from tests.faults.deploying import Workplace
+from tests.faults.onhost import OnHost
 
 SERVED = os.environ.get("TANDEM_SERVED_HOST", "gpu1")
 SPARE = os.environ.get("TANDEM_SPARE_HOST", "gpu2")
@@ -48,4 +49,24 @@ def spare() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def fresh(spare: str) -> str:
     """The spare host as long as nothing has been installed on it. Tests that install use ``packaged``."""
+    return spare
+
+
+@pytest.fixture
+def anew(spare: str) -> str:
+    """The spare host made again from nothing, whatever was installed on it."""
+    host.remove(STATE, spare)
+    host.create(STATE, spare, lambda _sentence: None)
+    host.boot(STATE, spare)
+    return spare
+
+
+@pytest.fixture(scope="session")
+def packaged(spare: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The spare host with packages, users and folders, as far as an install that failed there has them."""
+    there = OnHost(spare)
+    if there.shell("command -v skopeo || echo none").strip() == "none":
+        work = Workplace(tmp_path_factory.mktemp("packaged"))
+        ended = work.run(work.inventory(spare), "tests/faults/deploys/packages.py")
+        assert ended.status == 0, ended.output
     return spare

@@ -47,6 +47,10 @@ class Ended:
         """The operations by name, in order: those that ended, or with ``operation_start`` those that began."""
         return [found["operation"] for found in self._of(event)]
 
+    def seconds_of_operations(self) -> list[tuple[str, float]]:
+        """Each operation by name with its seconds, in order."""
+        return [(event["operation"], event["seconds"]) for event in self._of("operation")]
+
     def _of(self, event: str) -> list[dict[str, Any]]:
         return [found for found in self.events if found["event"] == event]
 

@@ -2,8 +2,6 @@
 
 import socket
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,33 +10,15 @@ import pytest
 from tandem.rehearsal import host
 from tandem.rehearsal.inventory import STATE, hosts
 from tests.faults.conftest import SPARE
-from tests.faults.deploying import INSTALL, ROOT, Ended, Workplace
-from tests.faults.fingerprint import shown, touched, traces
+from tests.faults.deploying import INSTALL, ROOT, Workplace
 from tests.faults.onhost import OnHost
+from tests.faults.refusals import nothing_changes, refused
 
 CONNECT_LIMIT_SECONDS = 30
 
 
 def data() -> dict[str, Any]:
     return dict(hosts(STATE))[SPARE]
-
-
-def refused(ended: Ended, *sentences: str) -> None:
-    """It ended with an exit status other than 0 after it had said each of these, and without a traceback."""
-    assert ended.status not in (0, None), ended.output
-    words = " ".join(ended.output.split())
-    missing = [sentence for sentence in sentences if sentence.lower() not in words.lower()]
-    assert not missing, f"not said: {missing}\n{ended.output}"
-    assert "Traceback" not in ended.output, ended.output
-
-
-@contextmanager
-def nothing_changes() -> Iterator[None]:
-    """Fails when a file of the host is not what it was before the block."""
-    before = traces(SPARE)
-    yield
-    changed = touched(before, traces(SPARE))
-    assert not changed, shown(changed)
 
 
 @pytest.mark.parametrize(
@@ -67,13 +47,13 @@ def nothing_changes() -> Iterator[None]:
 def test_what_the_inventory_gets_wrong_is_refused(
     fresh: str, workplace: Workplace, changes: dict[str, Any], sentences: list[str]
 ) -> None:
-    with nothing_changes():
+    with nothing_changes(fresh):
         for _ in range(2):
             refused(workplace.install(fresh, changes), *sentences, "nothing was changed")
 
 
 def test_an_unquoted_release_is_refused_and_the_right_form_shown(fresh: str, workplace: Workplace) -> None:
-    with nothing_changes():
+    with nothing_changes(fresh):
         ended = workplace.install(fresh, None, "--data", "release=0.10")
     refused(ended, "0.1 was read as a number", "quote it", "nothing was changed")
 
@@ -90,7 +70,7 @@ def test_the_wrong_folder_is_said_in_one_sentence(fresh: str, workplace: Workpla
     elsewhere.mkdir()
     workplace.inventory(fresh)
     (workplace.folder / "group_data").unlink()
-    with nothing_changes():
+    with nothing_changes(fresh):
         ended = workplace.run("inventories/rehearsal.py", str(ROOT / INSTALL))
     refused(ended, "group_data", "nothing was changed")
 
@@ -99,14 +79,14 @@ def test_a_wrong_host_key_is_refused(fresh: str, workplace: Workplace, tmp_path:
     another = (STATE / "hosts" / fresh / "id_ed25519.pub").read_text().split()[:2]
     pinned = tmp_path / "known_hosts"
     pinned.write_text(f"{data()['ssh_hostname']} {' '.join(another)}\n")
-    with nothing_changes():
+    with nothing_changes(fresh):
         ended = workplace.install(fresh, {"ssh_known_hosts_file": str(pinned)})
     refused(ended, "wrong host key", str(pinned), "nothing was changed")
 
 
 def test_an_unknown_host_key_is_refused(fresh: str, workplace: Workplace, tmp_path: Path) -> None:
     (tmp_path / "empty").write_text("")
-    with nothing_changes():
+    with nothing_changes(fresh):
         ended = workplace.install(fresh, {"ssh_known_hosts_file": str(tmp_path / "empty")})
     refused(ended, "no host key is pinned", "nothing was changed")
 
@@ -142,7 +122,7 @@ def test_an_unsupported_system_is_refused(fresh: str, workplace: Workplace) -> N
     there.shell("cp -a /usr/lib/os-release /root/os-release")
     there.shell("sed -i 's/^VERSION_ID=.*/VERSION_ID=\"12\"/; s/trixie/bookworm/; s/13/12/' /usr/lib/os-release")
     try:
-        with nothing_changes():
+        with nothing_changes(fresh):
             ended = workplace.install(fresh)
     finally:
         there.shell("mv /root/os-release /usr/lib/os-release")
@@ -155,7 +135,7 @@ def test_a_taken_port_is_named_with_its_process(fresh: str, workplace: Workplace
     pid = there.shell("systemctl show --value --property=MainPID squatter").strip()
     _wait_for_port(443)
     try:
-        with nothing_changes():
+        with nothing_changes(fresh):
             ended = workplace.install(fresh)
     finally:
         there.shell("systemctl stop squatter")

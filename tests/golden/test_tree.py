@@ -17,7 +17,7 @@ UPDATE = "if that is meant: pytest tests/golden --update-golden, and review the 
 
 def test_the_rendered_tree_is_the_reviewed_one(request: pytest.FixtureRequest) -> None:
     texts = as_texts(rendered(example(), FIRST_SLOT))
-    if request.config.getoption("--update-golden"):
+    if request.config.getoption("--update-golden", default=False):
         rewrite(texts)
     reviewed = {str(path.relative_to(GOLDEN)): path.read_text() for path in GOLDEN.rglob("*") if path.is_file()}
     difference = [

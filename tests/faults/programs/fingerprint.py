@@ -30,7 +30,7 @@ DIGEST = re.compile(r"\b[0-9a-f]{16}\b")
 UUID = re.compile(r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
 # Units that come and go by themselves, or only at a first boot.
 TRANSIENT = re.compile(
-    r"(run|session|proc|sys|dev|opt-rehearsal|systemd|sshd)-.*|(user|sshd)[@-].*|user-runtime-dir@.*|(-|tmp)\.mount"
+    r"(run|session|proc|sys|dev|opt-rehearsal|systemd|sshd)-.*|(user|sshd)[@-].*|user-runtime-dir@.*|(-|tmp|var-lib-containers.*)\.mount"
     r"|.*\.(scope|slice|device|target|swap|automount)|(dbus|ssh|console-getty).*"
 )
 
@@ -113,7 +113,7 @@ def units() -> dict[str, str]:
     return {
         name: f"{active} {sub}"
         for name, _, active, sub in split
-        if active != "inactive" and not TRANSIENT.fullmatch(name)
+        if active == "failed" or (active != "inactive" and sub != "exited" and not TRANSIENT.fullmatch(name))
     }
 
 

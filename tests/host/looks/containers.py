@@ -79,9 +79,9 @@ def look(path: str, target: str) -> tuple[str, dict[str, Any]]:
     text = content(path)
     name = re.findall(r"^ContainerName=(\S+)", text, re.MULTILINE)[0]
     found = json.loads(output("podman", "inspect", "--type=container", name))[0]
-    port = re.findall(r"--port (\d+)", text)[0]
+    port = re.findall(r'--port (\d+)|"PORT=(\d+)"', text)[0]
     image = re.findall(r"^Image=(\S+)", text, re.MULTILINE)[0]
-    tried = output("podman", "exec", name, "python3", "-c", TRY, f"127.0.0.1/{port}", target).split()
+    tried = output("podman", "exec", name, "python3", "-c", TRY, f"127.0.0.1/{''.join(port)}", target).split()
     pid = found["State"]["Pid"]
     return name, {
         "unit_file": text,
@@ -93,7 +93,7 @@ def look(path: str, target: str) -> tuple[str, dict[str, Any]]:
         "writable": writable(pid),
         "to_itself": tried[0],
         "to_the_network": tried[1],
-        "port": int(port),
+        "port": int("".join(port)),
     }
 
 

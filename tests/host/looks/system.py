@@ -1,6 +1,6 @@
 """Runs on the host as root, standard library only: what systemd, the kernel and the file system say, as one JSON line.
 
-Input: one JSON argument {"users": [names], "settings": [sysctl names], "units": [further unit names]}.
+Input: one JSON argument {"users": [names], "units": [further unit names]}.
 """
 
 import glob
@@ -110,6 +110,13 @@ def users(names: list[str]) -> dict[str, Any]:
     return {name: [known[name].pw_uid, known[name].pw_shell] if name in known else None for name in names}
 
 
+def settings() -> dict[str, list[str]]:
+    """Each kernel setting of Tandem's file: [as wanted, as it is]."""
+    lines = [line.split("=") for line in content("/etc/sysctl.d/60-tandem.conf").splitlines() if line[:1] not in "#"]
+    names = {name.strip(): value.strip() for name, value in lines}
+    return {name: [value, content(f"/proc/sys/{name.replace('.', '/')}").strip()] for name, value in names.items()}
+
+
 def main() -> None:
     asked = json.loads(sys.argv[1])
     owned = owned_units()
@@ -131,7 +138,7 @@ def main() -> None:
         "nginx": {path: content(path) for path in glob.glob("/etc/tandem/*/current/nginx.conf")},
         "ssh_sockets": output("systemctl", "show", "--value", "--property=Listen", "ssh.socket"),
         "users": users(asked["users"]),
-        "settings": {name: content(f"/proc/sys/{name.replace('.', '/')}").strip() for name in asked["settings"]},
+        "settings": settings(),
     }
     print(json.dumps(answer))
 

@@ -1,0 +1,38 @@
+"""The rehearsal host gpu1 as its users see it: what `make rehearse` wrote to .rehearsal/access.json, and nothing else.
+
+Run as root where the host is rebooted. The reboot comes last.
+"""
+
+import json
+from typing import Any
+
+import pytest
+
+from tandem.rehearsal import host as rehearsal
+from tandem.rehearsal.inventory import STATE
+from tandem.rehearsal.rootfs import Host
+from tests.e2e.site import Site
+
+NAME = "gpu1"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.name == "test_reboot.py")
+
+
+@pytest.fixture(scope="session")
+def access() -> dict[str, Any]:
+    file = STATE / "access.json"
+    assert file.exists(), f"{file} is not there: `make rehearse` makes the host that these tests need"
+    found: dict[str, Any] = json.loads(file.read_text())
+    return found
+
+
+@pytest.fixture(scope="session")
+def site(access: dict[str, Any]) -> Site:
+    return Site(access)
+
+
+@pytest.fixture(scope="session")
+def machine() -> Host:
+    return rehearsal.load(STATE, NAME)
