@@ -47,11 +47,12 @@ packages:
 	    dpkg-query -W -f '$${db:Status-Status}' $$name 2>/dev/null | grep -qx installed || echo $$name; done); \
 	if [ -n "$$missing" ]; then \
 	    echo "installing Debian packages:" $$missing; \
-	    $(SUDO) sh -c "apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $$(echo $$missing)" >/dev/null; \
+	    $(SUDO) .ci/install-packages $$missing; \
 	fi
 
 .venv/.ready: requirements.lock
-	@echo "making the virtual environment .venv"
+	@echo "making the virtual environment .venv from requirements.lock (about half a minute)"
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
 	@touch $@
+	@echo "made .venv"

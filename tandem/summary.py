@@ -122,7 +122,7 @@ def _details(tally: Tally, prefix: str) -> list[str]:
         lines.append(f"  cut short: {prefix}{operation}; what it began on the host may still be running there")
     for failure in tally.failures:
         lines.append(f"  failed: {prefix}{failure.operation}")
-        lines += [f"    {sentence}" for sentence in tally.notes.get(failure.operation, [])]
+        lines += [f"    not finished: {sentence}" for sentence in tally.notes.get(failure.operation, [])]
         lines += [f"    | {line}" for line in failure.lines]
     return lines
 

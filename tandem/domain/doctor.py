@@ -27,7 +27,13 @@ def refusals(needs: Needs, found: Mapping[str, Any]) -> list[str]:
         ]
     if found.get("missing") == "sudo":
         return ["this user can't become root: allow it passwordless sudo, or set ssh_user to root in the inventory"]
-    return [*_system(needs, found), *_sizes(needs, found), *_ports(needs, found), *_users(found)]
+    return [
+        *_system(needs, found),
+        *_sizes(needs, found),
+        *_ports(needs, found),
+        *_users(found),
+        *(f"there is no folder {path} (runtime.additional_image_stores)" for path in found["missing_stores"]),
+    ]
 
 
 def _system(needs: Needs, found: Mapping[str, Any]) -> Iterator[str]:

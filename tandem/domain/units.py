@@ -11,7 +11,8 @@ from typing import Any
 class Unit:
     """A unit that is wanted running.
 
-    ``started``: the digest its process must have been started with; None: any. ``served``: the config hash it must
+    ``started``: the SHA-256 of the unit file that its process must have been started with; None: any. ``served``: the
+    config hash it must
     answer;
     None: not asked. ``enable``: False for generated units (Quadlet), which are enabled by their [Install] section.
     ``restart``: whether a process started with another digest may be restarted in place (an engine never is).

@@ -1,9 +1,9 @@
 """Runs on the host as root, standard library only: brings one image into Podman's store, by digest.
 
-Input: one JSON argument {"image": NAME@sha256:DIGEST, "sources": [{"kind": "registry"|"mirror"|"oci-layout", ...}]}.
-Sources are tried in order; the first that has the digest wins. Podman and skopeo check the digest themselves. Where
-none has it,
-one line per source says what that source answered, and the exit status is 1.
+Input: one JSON argument {"image": NAME@sha256:DIGEST, "temporary": folder,
+"sources": [{"kind": "registry"|"mirror"|"oci-layout", ...}]}.
+Sources are tried in order; the first that has the digest wins. skopeo checks the digest itself. Where none has it, one
+line per source says what that source answered, and the exit status is 1.
 """
 
 import json
@@ -23,11 +23,11 @@ def mirrored(image: str, prefix: str) -> str:
     return f"{prefix}/{rest if is_registry else image}"
 
 
-def command(image: str, source: dict[str, Any]) -> list[str]:
+def command(image: str, source: dict[str, Any], temporary: str) -> list[str]:
     """skopeo stores the image under its own name whatever it was read from, and refuses content of another digest."""
     name, _, digest = image.partition("@")
     target = f"containers-storage:{name}@{digest}"
-    copy = ["skopeo", "copy", "--quiet", "--preserve-digests"]
+    copy = ["skopeo", f"--tmpdir={temporary}", "copy", "--quiet", "--preserve-digests"]
     if source["kind"] == "oci-layout":
         return [*copy, f"oci:{source['path']}:@{index_of(source['path'], digest)}", target]
     origin = mirrored(image, source["prefix"]) if source["kind"] == "mirror" else image
@@ -45,11 +45,11 @@ def index_of(path: str, digest: str) -> int:
     return digests.index(digest)
 
 
-def attempt(image: str, source: dict[str, Any]) -> str:
+def attempt(image: str, source: dict[str, Any], temporary: str) -> str:
     """ "" when the image was brought, else what went wrong."""
     try:
         result = subprocess.run(
-            command(image, source), capture_output=True, text=True, timeout=LIMIT_SECONDS, check=False
+            command(image, source, temporary), capture_output=True, text=True, timeout=LIMIT_SECONDS, check=False
         )
     except (LookupError, OSError, subprocess.TimeoutExpired) as error:
         return str(error)
@@ -59,11 +59,12 @@ def attempt(image: str, source: dict[str, Any]) -> str:
 def main() -> None:
     job = json.loads(sys.argv[1])
     image, failures = job["image"], []
+    os.makedirs(job["temporary"], mode=0o700, exist_ok=True)
     for source in job["sources"]:
         began = time.monotonic()
         where = source.get("prefix") or source.get("path") or "its registry"
         print(f"bringing {image} from {where}", flush=True)
-        failure = attempt(image, source)
+        failure = attempt(image, source, job["temporary"])
         if not failure:
             print(f"brought it in {time.monotonic() - began:.0f} s", flush=True)
             return

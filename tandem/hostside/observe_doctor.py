@@ -1,8 +1,9 @@
 """Runs on the host as root, standard library only: what decides whether this host can be provisioned. Changes nothing.
 
-Input: one JSON argument {"ports": [numbers], "uids": {name: uid}, "folders": [paths]}.
+Input: one JSON argument {"ports": [numbers], "uids": {name: uid}, "folders": [paths], "stores": [paths]}.
 Output: one JSON line {"os": {"id", "version", "name"}, "machine", "systemd", "memory_mib", "free_mib": {folder: MiB},
-"listeners": {port: {"process", "pid", "unit"}}, "uid_owners": {uid: user name}, "state": the recorded state or null}.
+"listeners": {port: {"process", "pid", "unit"}}, "uid_owners": {uid: user name}, "state": the recorded state or
+null, "missing_stores": [paths]}.
 """
 
 import glob
@@ -104,6 +105,7 @@ def main() -> None:
         "listeners": listeners(asked["ports"]),
         "uid_owners": uid_owners(set(asked["uids"].values())),
         "state": recorded_state(),
+        "missing_stores": [path for path in asked["stores"] if not os.path.isdir(path)],
     }
     print(json.dumps(answer))
 

@@ -5,7 +5,8 @@ Input: one JSON argument {"units": [full unit names], "served": {unit: loopback 
 hash}}.
 Output: one JSON line {unit: {"load", "active", "sub", "result", "enabled", "reload_due", "started",
 "condition_failed", "served"}}.
-``started`` is the digest that the unit wrote to /run/tandem/started when it last started, null when it never did
+``started`` is the SHA-256 of its unit file that the unit wrote to /run/tandem/started when it last started, null when
+it never did
 since boot.
 """
 
@@ -40,8 +41,8 @@ def show(units: list[str]) -> dict[str, dict[str, str]]:
 def started(unit: str) -> str | None:
     try:
         with open(f"{STARTED}/{unit.rsplit('.', 1)[0]}") as file:
-            return file.read().strip()
-    except FileNotFoundError:
+            return file.read().split()[0]
+    except (FileNotFoundError, IndexError):
         return None
 
 

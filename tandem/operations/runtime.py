@@ -13,11 +13,14 @@ from tandem.operations.live import Commands, LiveCommand
 
 
 @operation()
-def images(wanted: Sequence[str], sources: Sequence[Mapping[str, Any]]) -> Commands:
+def images(
+    wanted: Sequence[str], sources: Sequence[Mapping[str, Any]], store: str = "/var/lib/containers/storage"
+) -> Commands:
     """Brings the images that no local store has; a digest that no source has ends the run.
 
     + wanted: NAME@sha256:DIGEST
     + sources: tried in this order, as ``tandem.hostside.fetch_image`` reads them
+    + store: Podman's image store; what passes through a temporary file does so beside it
     """
     seen = host.get_fact(ImageStates, question=list(wanted))
     missing = [image for image in wanted if not seen[image]]
@@ -25,4 +28,5 @@ def images(wanted: Sequence[str], sources: Sequence[Mapping[str, Any]]) -> Comma
         host.noop(f"all {len(wanted)} images are in the store")
     for image in missing:
         journal.note(host, f"brought the image {image}")
-        yield LiveCommand(host_program("fetch_image", {"image": image, "sources": list(sources)}))
+        job = {"image": image, "temporary": f"{store}/tmp", "sources": list(sources)}  # noqa: S108
+        yield LiveCommand(host_program("fetch_image", job))

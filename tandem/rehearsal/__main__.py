@@ -53,7 +53,8 @@ class Steps:
             self._print(f"{label}: {last[0] or 'working'} ({time.monotonic() - began:.0f} s so far)")
 
     def _print(self, line: str) -> None:
-        print(f"{time.monotonic() - self.began:6.1f} s  {line}", flush=True)
+        with self.lock:
+            print(f"{time.monotonic() - self.began:6.1f} s  {line}", flush=True)
 
 
 def rehearse() -> None:
@@ -61,12 +62,9 @@ def rehearse() -> None:
     steps = Steps(6)
     STATE.mkdir(exist_ok=True)
 
-    def serving(report: Callable[[str], None]) -> None:
-        images.build(STATE, report)
-
     with ThreadPoolExecutor(2) as pool:
         root = pool.submit(steps.run, "root file system of the rehearsal host", lambda say: base.build(STATE, say))
-        built = pool.submit(steps.run, "images of vLLM and Open WebUI", serving)
+        built = pool.submit(steps.run, "images of vLLM and Open WebUI", lambda say: images.build(STATE, say))
         root.result()
         built.result()
     steps.run("tiny gpt_oss model, right and wrong", lambda say: model.build(STATE, say))

@@ -24,6 +24,11 @@ exec chroot "$root" "$@"
 """
 INSIDE = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/tmp", "LANG": "C.UTF-8", "OMP_NUM_THREADS": "1"}  # noqa: S108  inside the image
 
+# Ends with the build, however that ends; the second form takes along whatever the command has started.
+LEASHED = ("setpriv", "--pdeathsig=KILL", "nice", "-n", "5")
+LEASHED_WITH_CHILDREN = ("setpriv", "--pdeathsig=KILL", "unshare", "--pid", "--fork", "--kill-child", "--mount-proc",
+                         "nice", "-n", "5")  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Store:
@@ -36,7 +41,7 @@ class Store:
         options = [f"--root={self.folder}/root", f"--runroot={self.folder}/run", "--storage-driver=overlay"]
         if self.shared:
             options.append(f"--storage-opt=overlay.imagestore={self.shared}")
-        return run(["nice", "-n", "5", "buildah", *options, *arguments]).strip()
+        return run([*LEASHED, "buildah", *options, *arguments]).strip()
 
     def begin(self, image: str) -> tuple[str, Path]:
         """A working container of `image` ("scratch": an empty one) and its root folder."""
@@ -54,10 +59,9 @@ class Store:
 
 def run_inside(root: Path, argv: Sequence[str], work: Path, environment: Mapping[str, str] | None = None) -> str:
     """Runs a program of the image at `root`, without network, `work` being /mnt there; returns what it printed."""
-    command = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child"]
-    command += ["sh", "-c", ENTER, "sh", str(root), str(work)]
+    command = [*LEASHED_WITH_CHILDREN, "unshare", "--net", "sh", "-c", ENTER, "sh", str(root), str(work)]
     settings = [f"{name}={value}" for name, value in {**INSIDE, **(environment or {})}.items()]
-    return run(["nice", "-n", "5", *command, "env", "-i", *settings, *argv])
+    return run([*command, "env", "-i", *settings, *argv])
 
 
 @contextlib.contextmanager

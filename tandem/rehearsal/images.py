@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tandem.rehearsal import base, packages
-from tandem.rehearsal.image_store import Store, require_root, run_inside, unmount_below
+from tandem.rehearsal.image_store import LEASHED_WITH_CHILDREN, Store, require_root, run_inside, unmount_below
 from tandem.rehearsal.shell import RehearsalError, remove_tree, run
 
 Report = Callable[[str], None]
@@ -122,8 +122,8 @@ def build(state: Path, report: Report) -> None:
 
 
 def clean(state: Path) -> None:
-    """Removes the images, and what a build that was killed left mounted."""
-    for name in ("images.new", "images"):
+    """Removes the images and models, and what a build that was killed left mounted."""
+    for name in ("images.new", "models.new", "images", "models"):
         _discard(state / name)
     (state / "images.json").unlink(missing_ok=True)
 
@@ -147,7 +147,7 @@ def _debian(work: Path, store: Store, report: Report) -> None:
     settings.write_text(base.apt_settings(run(["apt-config", "dump"]), os.environ))
     container, root = store.begin("scratch")
     run(
-        ["nice", "-n", "5", "mmdebstrap", "--variant=essential", "--format=directory", f"--aptopt={settings}",
+        [*LEASHED_WITH_CHILDREN, "mmdebstrap", "--variant=essential", "--format=directory", f"--aptopt={settings}",
          f"--include={','.join(DEBIAN_PACKAGES)}", "--dpkgopt=path-exclude=/usr/share/doc/*",
          "--dpkgopt=path-exclude=/usr/share/man/*", "--dpkgopt=path-exclude=/usr/share/locale/*",
          SUITE, str(root), *_sources()]

@@ -53,7 +53,8 @@ def _release(image: str, model: dict[str, Any]) -> dict[str, Any]:
             "revision": model["revision"],
             "files": model["files"],
         },
-        "arguments": {"enforce-eager": True, "max-model-len": 2048},
+        # The first message of a chat in Open WebUI carries its tools: more than 3500 tokens.
+        "arguments": {"enforce-eager": True, "max-model-len": 8192},
         # One gibibyte of cache; one thread, so that two engines share a small machine fairly.
         "environment": {"VLLM_CPU_KVCACHE_SPACE": "1", "OMP_NUM_THREADS": "1"},
     }

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from tandem.rehearsal.image_store import LEASHED
 from tandem.rehearsal.shell import RehearsalError, run
 
 REQUIREMENTS = Path(__file__).with_name("requirements")
@@ -69,7 +70,7 @@ def install(locks: Sequence[str], root: Path, cache: Path) -> None:
     command += ["--python-version", PYTHON, "--python-platform", PLATFORM, "--no-deps", "--require-hashes"]
     command += ["--only-binary", ":all:", "--link-mode", "hardlink", *uv_options(settings), *lists]
     try:
-        run(["nice", "-n", "5", *command], env=uv_environment(settings, cache))
+        run([*LEASHED, *command], env=uv_environment(settings, cache))
     except RehearsalError as error:
         raise RehearsalError(f"{error}{MISSING_TORCH if 'torch' in str(error) else ''}") from None
 

@@ -1,6 +1,6 @@
 """``Config`` -> the whole tree of a host, and the units that run from it. Pure."""
 
-import re
+import hashlib
 
 from tandem.config import Config
 from tandem.domain.slots import engine_unit, webui_unit
@@ -13,8 +13,6 @@ from tandem.render.runtime import render_runtime
 from tandem.render.storage import render_storage
 from tandem.render.tree import File, Tree
 from tandem.render.webui import render_webui, webui_path
-
-_STARTED = re.compile(r"echo ([0-9a-f]{16}) >/run/tandem/started/")
 
 
 def render_host(host: str, config: Config, slot: str, engines: bool = True) -> Tree:
@@ -63,9 +61,8 @@ def front_units(config: Config) -> list[Unit]:
 
 
 def _started(tree: Tree, path: str) -> str:
-    """The digest that the unit in this file writes down when it starts."""
+    """The SHA-256 of the unit file: what the unit writes down of itself when it starts."""
     entry = tree.entries[path]
-    found = _STARTED.search(entry.content) if isinstance(entry, File) else None
-    if found is None:
-        raise ValueError(f"{path} does not write down what it was started with")
-    return found.group(1)
+    if not isinstance(entry, File):
+        raise ValueError(f"{path} is not a file")
+    return hashlib.sha256(entry.content.encode()).hexdigest()

@@ -8,7 +8,6 @@ from tandem.config.release import Argument
 from tandem.domain.slots import UIDS, engine_port, engine_unit
 from tandem.render.templates import render_template
 from tandem.render.tree import File, Tree
-from tandem.render.units import with_started_digest
 
 QUADLETS: Final = "/etc/containers/systemd"
 ENVIRONMENT: Final = {
@@ -36,7 +35,7 @@ def render_engine(config: Config, slot: str) -> Tree:
 
 def _unit(config: Config, slot: str, card: int) -> str:
     release, engine = config.wanted, config.engine
-    text = render_template(
+    return render_template(
         "engine/vllm.container.j2",
         slot=slot,
         card=card,
@@ -50,7 +49,6 @@ def _unit(config: Config, slot: str, card: int) -> str:
         shared_memory_mib=engine.shared_memory_mib,
         shutdown_timeout_seconds=engine.shutdown_timeout_seconds,
     )
-    return with_started_digest(text)
 
 
 def _arguments(config: Config, slot: str, card: int) -> list[str]:

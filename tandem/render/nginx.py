@@ -5,7 +5,6 @@ from typing import Final
 
 from tandem.render.templates import render_template
 from tandem.render.tree import Entry, File, Group, Link, Tree
-from tandem.render.units import with_started_digest
 
 DIGEST_PLACEHOLDER: Final = "@CONFIG_DIGEST@"
 INFERENCE_BODY_MIB: Final = 32
@@ -38,7 +37,7 @@ def process(unit: str, config_folder: str, config: str, service: str, validate: 
     """The tree of one Nginx process: its configuration group, its unit file, and the link that enables it at boot."""
     path = f"/etc/systemd/system/{unit}.service"
     entries: dict[str, Entry] = {
-        path: File(with_started_digest(service)),
+        path: File(service),
         f"/etc/systemd/system/multi-user.target.wants/{unit}.service": Link(path),
     }
     group = Group(config_folder, {"nginx.conf": File(with_config_digest(config))}, validate)

@@ -10,4 +10,9 @@ def render_runtime(config: Config) -> Tree:
         image_store=runtime.image_store,
         additional_image_stores=runtime.additional_image_stores,
     )
-    return Tree({"/etc/containers/storage.conf": File(text)})
+    return Tree(
+        {
+            "/etc/containers/storage.conf": File(text),
+            "/etc/containers/containers.conf.d/60-tandem.conf": File(render_template("runtime/containers.conf.j2")),
+        }
+    )

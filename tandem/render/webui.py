@@ -5,7 +5,6 @@ from tandem.domain.slots import ROUTER_ENGINE_WEBUI_PORT, UIDS, WEBUI_PORT, webu
 from tandem.render.engine import QUADLETS
 from tandem.render.templates import render_template
 from tandem.render.tree import Directory, File, Tree
-from tandem.render.units import with_started_digest
 
 
 def origin(config: Config) -> str:
@@ -37,7 +36,7 @@ def render_webui(config: Config, slot: str) -> Tree:
         {
             "/var/lib/tandem/webui": Directory(mode="0711"),
             data_directory(slot): Directory(mode="0700", uid=uid, gid=uid),
-            webui_path(slot): File(with_started_digest(text)),
+            webui_path(slot): File(text),
         }
     )
 

@@ -53,6 +53,7 @@ def begin(command: str) -> Run:
         "ports": sorted(needs.ports),
         "uids": slots.UIDS,
         "folders": sorted({"/", config.runtime.image_store}),
+        "stores": list(config.runtime.additional_image_stores),
     }
     found = host.get_fact(DoctorState, question=question, _sudo=False)
     reasons = refusals(needs, found)

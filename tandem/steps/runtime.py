@@ -10,5 +10,6 @@ def images(run: Run) -> None:
     runtime.images(
         name="Container images",
         wanted=[run.config.wanted.image, run.config.webui.image],
+        store=run.config.runtime.image_store,
         sources=[source.model_dump() for source in run.config.runtime.image_sources],
     )

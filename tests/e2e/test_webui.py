@@ -43,8 +43,7 @@ def test_the_first_message_of_a_new_chat_is_answered(browser: Browser) -> None:
     try:
         found = browser.answer(chat)
         assert not found.get("error"), found["error"]
-        assert found["done"]
-        assert found["content"].strip()
+        assert (found["done"], found["content"].strip()) == (True, ANSWER)
     finally:
         assert browser.ask("DELETE", f"/api/v1/chats/{chat}").status == 200
 

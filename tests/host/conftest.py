@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
-from testinfra.backend.ssh import SshBackend
-from testinfra.host import Host
+from testinfra.backend.ssh import SshBackend  # type: ignore[import-untyped]
+from testinfra.host import Host  # type: ignore[import-untyped]
 
 from tandem.domain import secrets
 from tandem.domain.slots import UIDS

@@ -22,6 +22,7 @@ GOOD: dict[str, Any] = {
     "listeners": {},
     "uid_owners": {},
     "state": None,
+    "missing_stores": [],
 }
 
 
@@ -39,6 +40,7 @@ CASES = {
         {"listeners": {"443": {"process": "apache2", "pid": 7, "unit": "apache2.service"}}},
         "port 443 is needed for the edge (HTTPS), but apache2 (pid 7, apache2.service) listens on it",
     ),
+    "image store missing": ({"missing_stores": ["/mnt/images"]}, "there is no folder /mnt/images"),
     "user id taken": ({"uid_owners": {"59001": "alice"}}, "user id 59001 belongs to alice"),
 }
 
@@ -77,7 +79,7 @@ def test_what_is_missing_to_look_at_all_is_said_alone(missing: str, words: str) 
 def test_a_real_listener_is_named_with_its_process() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        question = json.dumps({"ports": [port, 1], "uids": {}, "folders": ["/", "/no/such/folder"]})
+        question = json.dumps({"ports": [port, 1], "uids": {}, "folders": ["/", "/no/such/folder"], "stores": ["/no"]})
         program = Path(observe_doctor.__file__)
         done = subprocess.run([sys.executable, "-I", program, question], capture_output=True, text=True, check=True)
     answer = json.loads(done.stdout)

@@ -18,14 +18,15 @@ FOLDERS = ("/etc", "/usr/local", "/var/lib/tandem", "/srv/weights")
 # Content that is a host's own or that other programs write: presence, mode and owner are compared.
 OWN_CONTENT = re.compile(
     r"/etc/(machine-id|hostname|hosts|resolv\.conf|ld\.so\.cache|mtab|[g]?shadow-?|passwd-?|group-?|subuid-?|subgid-?"
-    r"|\.pwd\.lock|\.updated|ssh/ssh_host_.*|ssl/.*|systemd/network/.*)"
-    r"|/var/lib/tandem/history\.jsonl|/var/\.updated"
+    r"|\.pwd\.lock|ssh/ssh_host_.*|ssl/.*|systemd/network/.*)"
+    r"|/var/lib/tandem/history\.jsonl"
 )
 # Below these only the folder itself counts: databases and byte code.
 CLOSED = re.compile(r"/var/lib/tandem/webui/[a-z]+|.*/__pycache__|/srv/weights/lost\+found")
 LEFTOVER = re.compile(
     r"\..*\.tandem|\.incoming-.*|.*\.new|\.verified\.json|quarantine|\.tandem-secrets-.*|.*\.dpkg-\w+"
 )
+BOOTED = "/etc/.updated"  # made by systemd when a host boots for the second time
 DIGEST = re.compile(r"\b[0-9a-f]{16}\b")
 UUID = re.compile(r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
 # Units that come and go by themselves, or only at a first boot.
@@ -80,15 +81,14 @@ def files(same: dict[str, str]) -> tuple[dict[str, str], dict[str, str]]:
             if CLOSED.fullmatch(folder):
                 folders[:] = []
                 names = []
-            for path in [folder, *(os.path.join(folder, name) for name in names)]:
+            paths = [folder, *(os.path.join(folder, name) for name in [*names, *folders])]
+            for path in paths:
+                if path == BOOTED:
+                    continue
                 place = DIGEST.sub("DIGEST", path)
                 found[place] = see(path, same)
                 if LEFTOVER.fullmatch(os.path.basename(path)):
                     leftovers[place] = "left behind"
-            for name in folders:
-                path = os.path.join(folder, name)
-                if os.path.islink(path):
-                    found[DIGEST.sub("DIGEST", path)] = see(path, same)
     for folder in ("/run", "/tmp", "/var/tmp"):
         for name in os.listdir(folder):
             if LEFTOVER.fullmatch(name) or name.startswith(("storage", "skopeo", "oci", "container_images")):
