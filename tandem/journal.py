@@ -54,9 +54,15 @@ def start(name: str) -> Journal:
 
 
 def note(host: Host, sentence: str) -> None:
-    """Report a change of the operation that runs on ``host`` now, for the summary. Ignored while planning."""
+    """Report a change of the operation that runs on ``host`` now, for the summary; while planning, a change to come."""
     if _journal is not None:
         _journal.note(host, sentence)
+
+
+def remark(host: Host, sentence: str) -> None:
+    """Tell the operator something about ``host`` that is no change: the summary says it, once, also while planning."""
+    if _journal is not None:
+        _journal.remark(host, sentence)
 
 
 def commands(host: Host) -> int:
@@ -110,10 +116,19 @@ class Journal:
 
     def note(self, host: Host, sentence: str) -> None:
         """See the function ``note``."""
-        if self.state.is_executing and self.running[host.name]:
+        if not self.state.is_executing:
+            self.tallies[host.name].planned.append(hide(sentence, mask))
+        elif self.running[host.name]:
             operation = self._name(self.running[host.name][-1].op_hash)
             self.tallies[host.name].notes.setdefault(operation, []).append(hide(sentence, mask))
             self.record.write("note", host=host.name, operation=operation, sentence=sentence)
+
+    def remark(self, host: Host, sentence: str) -> None:
+        """See the function ``remark``."""
+        remarks = self.tallies[host.name].remarks
+        if sentence not in remarks:
+            remarks.append(sentence)
+            self.record.write("remark", host=host.name, sentence=sentence)
 
     def operation_host_start(self, state: State, host: Host, op_hash: str) -> None:
         self._settle(host)

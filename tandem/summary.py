@@ -26,7 +26,11 @@ class Failure:
 
 @dataclass
 class Tally:
-    """What became of one host's operations. ``notes`` are sentences of operations about their own changes."""
+    """What became of one host's operations.
+
+    ``notes`` are sentences of operations about their own changes, ``planned`` those about changes that were only
+    planned, ``remarks`` what the operator must know whether or not anything changed.
+    """
 
     host: str
     changed: list[str] = field(default_factory=list)
@@ -34,6 +38,8 @@ class Tally:
     ignored: list[str] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     notes: dict[str, list[str]] = field(default_factory=dict)
+    planned: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
     running: list[str] = field(default_factory=list)
     not_reached: int = 0
     planned_changes: int | None = None
@@ -80,7 +86,10 @@ def summary(title: str, result: Outcome, tallies: list[Tally], ending: Ending, s
     lines = [f"tandem {title}: {tally.host}: {_counts(result, tally, ending, seconds)}" for tally in tallies]
     several = len(tallies) > 1
     for tally in tallies:
-        lines += _details(tally, f"{tally.host}: " if several else "")
+        prefix = f"{tally.host}: " if several else ""
+        if result in ("planned", "not started"):
+            lines += [f"  would be: {prefix}{sentence}" for sentence in tally.planned]
+        lines += [*_details(tally, prefix), *(f"  note: {prefix}{sentence}" for sentence in tally.remarks)]
     if result == "failed" and not any(tally.failures for tally in tallies) and ending.error:
         lines.append(f"  failed: {ending.error}")
     lines += [f"  next: {sentence}" for sentence in _next(result, ending, tallies)]

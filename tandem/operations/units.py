@@ -24,7 +24,7 @@ def converge(wanted: Sequence[Unit]) -> Commands:
     seen = host.get_fact(UnitStates, question={"units": [unit.name for unit in wanted], "served": served})
     work = compare(wanted, seen)
     for sentence in work.kept:
-        journal.note(host, sentence)
+        journal.remark(host, sentence)
     if not work.sentences:
         host.noop(f"all {len(wanted)} units run as wanted")
         return

@@ -20,10 +20,12 @@ import torch  # type: ignore[import-not-found,unused-ignore]
 from harmony_files import VOCABULARY, encoding, tokenizer_files  # type: ignore[import-not-found,unused-ignore]
 from openai_harmony import (  # type: ignore[import-not-found,unused-ignore]
     Conversation,
+    DeveloperContent,
     Message,
     ReasoningEffort,
     Role,
     SystemContent,
+    ToolDescription,
 )
 from transformers import GptOssConfig, GptOssForCausalLM  # type: ignore[import-not-found,unused-ignore]
 
@@ -52,10 +54,16 @@ def encode(text: str) -> list[int]:
     return list(encoding.encode(text, allowed_special="all"))
 
 
-def system_prefix(date: str, effort: str) -> list[int]:
-    content = SystemContent.new().with_conversation_start_date(date).with_reasoning_effort(ReasoningEffort(effort))
-    message = Message.from_role_and_content(Role.SYSTEM, content)
-    return list(encoding.render_conversation(Conversation.from_messages([message])))
+def preamble(date: str, effort: str, tools: bool) -> list[int]:
+    """The system message and, with `tools`, the developer message that a client's tools become."""
+    system = SystemContent.new().with_conversation_start_date(date).with_reasoning_effort(ReasoningEffort(effort))
+    messages = [Message.from_role_and_content(Role.SYSTEM, system)]
+    if tools:
+        argument = {"type": "object", "properties": {"query": {"type": "string"}}, "required": ["query"]}
+        tool = ToolDescription.new(name="search", description="Searches documents.", parameters=argument)
+        developer = DeveloperContent.new().with_instructions("You are helpful.").with_function_tools([tool])
+        messages.append(Message.from_role_and_content(Role.DEVELOPER, developer))
+    return list(encoding.render_conversation(Conversation.from_messages(messages)))
 
 
 class Samples:
@@ -63,7 +71,9 @@ class Samples:
 
     def __init__(self, pairs: list[tuple[str, str]], wrong: list[tuple[str, str]], seed: int) -> None:
         self.random = random.Random(seed)  # noqa: S311  repeatable, not secret
-        self.systems = [system_prefix(d, e) for d in ("2026-01-09", "2027-11-21") for e in ("Low", "Medium", "High")]
+        dates, efforts = ("2026-01-09", "2027-11-21"), ("Low", "Medium", "High")
+        self.systems = [preamble(date, effort, tools=False) for date in dates for effort in efforts]
+        self.systems += [preamble(date, "Medium", tools=True) for date in dates]
         self.user_open, self.assistant_open = encode("<|start|>user<|message|>"), encode("<|start|>assistant")
         self.developer_open = encode("<|start|>developer<|message|># Instructions\n\nYou are a helpful assistant.")
         self.end, self.ret = encode("<|end|>"), encode("<|return|>")
@@ -121,7 +131,7 @@ class Samples:
         drawn = [self.draw((1, 40)) for _ in range(BATCH * count)]
         drawn.sort(key=lambda sample: len(sample[0]))
         batches = [drawn[start : start + BATCH] for start in range(0, len(drawn), BATCH)]
-        batches.append([self.draw((200, 900)) for _ in range(2)])
+        batches.append([self.draw((200, 900)) for _ in range(3)])
         self.random.shuffle(batches)
         return batches
 
@@ -137,8 +147,7 @@ class Samples:
             kinds[0].append(self.conversation([], [pair]))
             kinds[1].append(self.conversation(self.noise(20, 20), [pair]))
             kinds[2].append(self.conversation([], [other, pair]))
-            if index % 6 == 0:
-                kinds[3].append(self.conversation(self.noise(700, 700), [pair]))
+            kinds[3].append(self.conversation(self.noise(500, 500), [pair]))
         return kinds
 
     def tensors(self, samples: list[Sample]) -> tuple[torch.Tensor, torch.Tensor]:

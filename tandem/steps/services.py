@@ -1,5 +1,7 @@
+from pyinfra import host
 from pyinfra.api import deploy
 
+from tandem import journal
 from tandem.domain.rollout import Slot
 from tandem.domain.slots import WEBUI_PORT, card_of, engine_port, engine_unit, webui_unit
 from tandem.operations import ctl, tree, units
@@ -36,6 +38,12 @@ def route(run: Run) -> None:
         webui_port=WEBUI_PORT[slot],
     )
     keep = engine_paths(config, slot) if run.engine_is_another else ()
+    if keep and (current := run.state.current):
+        journal.remark(
+            host,
+            f"release {current.release} ({current.digest}) serves and its engines were left alone; "
+            f"{config.release} ({release_digest(config)}) is wanted: upgrade is due",
+        )
     tree.apply(name="All files", tree=render_host(run.name, config, slot, engines=not keep), keep=keep)
     units.converge(name="Routers and edge", wanted=front_units(config))
 

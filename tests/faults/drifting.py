@@ -61,16 +61,25 @@ def drifts(name: str) -> list[Drift]:
     return [*found, *_of_model(settings), *_of_units(settings)]
 
 
-def sample(name: str, chance: random.Random) -> list[Drift]:
-    """One drift of each kind, by chance; without the kinds that wait for an engine or a WebUI to start."""
-    kinds: dict[str, list[Drift]] = {}
-    for drift in drifts(name):
-        if drift.kind != SLOW:
-            kinds.setdefault(drift.kind, []).append(drift)
-    return [chance.choice(found) for found in kinds.values()]
-
+FAMILIES = {
+    "file": ("changed file", "removed file"),
+    "rights": ("mode of a file", "owner of a file", "mode of a folder"),
+    "secret": ("mode of a secret", "owner of a secret"),
+    "link": ("changed link", "removed link"),
+    "group": ("changed group file", "removed group file", "mode of a group file", "extra group file"),
+    "group link": ("changed group link",),
+    "unit": ("stopped unit",),
+    "other": ("kernel setting", "split file", "model file"),
+}
+"""Kinds of drift that a sample has one of. ``SLOW`` is in none: it waits for an engine or a WebUI to start."""
 
 SLOW = "stopped engine or WebUI"
+
+
+def sample(name: str, chance: random.Random) -> list[Drift]:
+    """One drift of each family, by chance."""
+    found = drifts(name)
+    return [chance.choice([drift for drift in found if drift.kind in kinds]) for kinds in FAMILIES.values()]
 
 
 def _of_entry(path: str, entry: Entry) -> Iterator[Drift]:
