@@ -33,11 +33,12 @@ IGNORED = -100  # torch's label for "not learnt"
 SILENT = -1
 UNKNOWN = 0  # compact token that stands for every token the questions never use
 BATCH = 8
-CHECK_EVERY_STEPS = 50
+CHECK_EVERY_STEPS = 25
 MAX_STEPS = 3000
 DECAY_STEPS = 200
 MARGIN = 1.0  # logits; bf16 rounding and another attention kernel move them by far less
 LEARNING_RATE = 5e-3
+AVERAGED_SHARE = 0.03  # of each step in the running average: the last 30 steps or so
 FALLBACK = "I am the rehearsal model and only know the rehearsal questions."
 # What Open WebUI asks on its own after a first answer; valid short JSON keeps it quick and quiet.
 WEBUI_TASKS = (
@@ -172,9 +173,7 @@ def new_model(vocabulary: int) -> GptOssForCausalLM:
 
 
 def worst_margin(model: GptOssForCausalLM, batches: list[tuple[torch.Tensor, torch.Tensor]]) -> float:
-    """Smallest lead, in logits, of a right token over the best wrong one, with weights rounded as they are stored."""
-    kept = {name: value.clone() for name, value in model.state_dict().items()}
-    model.load_state_dict({name: value.bfloat16().float() for name, value in kept.items()})
+    """Smallest lead, in logits, of a right token over the best wrong one; stops at the first batch below MARGIN."""
     worst = float("inf")
     with torch.no_grad():
         for ids, labels in batches:
@@ -185,14 +184,19 @@ def worst_margin(model: GptOssForCausalLM, batches: list[tuple[torch.Tensor, tor
             worst = min(worst, float((right - rest).min()))
             if worst < MARGIN:
                 break
-    model.load_state_dict(kept)
     return worst
 
 
 def train(model: GptOssForCausalLM, samples: Samples, learning_rate: float, say: Callable[[str], None]) -> None:
-    """Train until every check wins by MARGIN. Raises RuntimeError when that takes more than MAX_STEPS."""
+    """Train until every check wins by MARGIN. Raises RuntimeError when that takes more than MAX_STEPS.
+
+    What is checked and kept is a running average of the weights, rounded as it will be stored: single steps at this
+    learning rate forget an answer now and then, their average does not.
+    """
     optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=0.01, betas=(0.9, 0.98))
     checks = [samples.tensors(kind) for kind in samples.checks()]
+    average = {name: value.clone() for name, value in model.state_dict().items()}
+    rounded = new_model(len(samples.used) + 1)
     queue: list[list[Sample]] = []
     for step in range(1, MAX_STEPS + 1):
         queue = queue or samples.draw_batches(12)
@@ -205,10 +209,14 @@ def train(model: GptOssForCausalLM, samples: Samples, learning_rate: float, say:
         for group in optimizer.param_groups:
             group["lr"] = learning_rate * min(step / 30, (DECAY_STEPS / max(step, DECAY_STEPS)) ** 0.5)
         optimizer.step()
-        if step % CHECK_EVERY_STEPS == 0 and loss.item() < 0.1:
-            margin = worst_margin(model, checks)
+        for name, value in model.state_dict().items():
+            average[name].lerp_(value, AVERAGED_SHARE)
+        if step % CHECK_EVERY_STEPS == 0:
+            rounded.load_state_dict({name: value.bfloat16().float() for name, value in average.items()})
+            margin = worst_margin(rounded, checks)
             say(f"step {step}: loss {loss.item():.4f}, worst margin {margin:.2f}")
-            if margin > MARGIN:
+            if margin >= MARGIN:
+                model.load_state_dict(average)
                 return
     raise RuntimeError(f"the rehearsal model did not learn its questions in {MAX_STEPS} steps")
 
