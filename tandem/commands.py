@@ -3,7 +3,6 @@ input.
 """
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,23 +39,6 @@ def systemctl_or_log(verb: str, *units: str) -> StringCommand:
         "| cut -d ' ' -f 1); do echo \"$unit, last log lines:\"; journalctl -u $unit -n 15 --no-pager -o cat; done;",
         "exit 1; }",
     )
-
-
-def install_packages(names: Sequence[str], timeout_seconds: int) -> StringCommand:
-    """apt-get with the lists refreshed first; waits for another apt, keeps configuration files that were changed by
-    hand.
-    """
-    options = [
-        "-o DPkg::Lock::Timeout=300",
-        f"-o Acquire::http::Timeout={timeout_seconds}",
-        f"-o Acquire::https::Timeout={timeout_seconds}",
-        "-o Acquire::Retries=3",
-        "-o Dpkg::Options::=--force-confdef",
-        "-o Dpkg::Options::=--force-confold",
-    ]
-    apt = f"DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 apt-get -qq {' '.join(options)}"
-    quoted = [QuoteString(name) for name in names]
-    return StringCommand(f"{apt} update &&", apt, "install -y --no-install-recommends", *quoted)
 
 
 def make_users() -> StringCommand:

@@ -19,7 +19,8 @@ def packages(names: Sequence[str], timeout_seconds: int) -> Commands:
         host.noop(f"all {len(names)} packages are installed")
         return
     journal.note(host, f"installed {', '.join(missing)}")
-    yield LiveCommand(commands.install_packages(missing, timeout_seconds))
+    job = {"names": missing, "timeout_seconds": timeout_seconds}
+    yield LiveCommand(commands.host_program("install_packages", job))
 
 
 @operation()

@@ -27,8 +27,8 @@ class Steps:
         self.total, self.number, self.began = total, 0, time.monotonic()
         self.lock = threading.Lock()
 
-    def run(self, title: str, action: Callable[[Callable[[str], None]], object]) -> None:
-        """Runs one step; it may be called from several threads."""
+    def run(self, title: str, action: Callable[[Callable[[str], None]], object], pulse: bool = True) -> None:
+        """Runs one step; it may be called from several threads. ``pulse=False``: the step speaks for itself."""
         with self.lock:
             self.number += 1
             label = f"[{self.number}/{self.total}] {title}"
@@ -40,8 +40,8 @@ class Steps:
 
         self._print(f"{label} ...")
         done = threading.Event()
-        pulse = threading.Thread(target=self._pulse, args=(label, began, last, done), daemon=True)
-        pulse.start()
+        if pulse:
+            threading.Thread(target=self._pulse, args=(label, began, last, done), daemon=True).start()
         try:
             action(report)
         finally:
@@ -69,7 +69,7 @@ def rehearse() -> None:
         built.result()
     steps.run("tiny gpt_oss model, right and wrong", lambda say: model.build(STATE, say))
     steps.run(f"rehearsal host {HOST}", lambda say: _boot(say))
-    steps.run("pyinfra inventories/rehearsal.py deploys/install.py", lambda _say: install(HOST))
+    steps.run("pyinfra inventories/rehearsal.py deploys/install.py", lambda _say: install(HOST), pulse=False)
     steps.run("one streamed answer through https://", lambda say: access.grant(STATE, HOST, say))
     print(access.farewell(STATE))
 

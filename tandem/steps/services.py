@@ -4,6 +4,7 @@ from pyinfra.api import deploy
 from tandem import journal
 from tandem.domain.rollout import Slot
 from tandem.domain.slots import WEBUI_PORT, card_of, engine_port, engine_unit, webui_unit
+from tandem.domain.units import Unit
 from tandem.operations import ctl, tree, units
 from tandem.render import engine_paths, front_units, render_host, render_slot, slot_units
 from tandem.render.release import release_digest
@@ -17,7 +18,7 @@ def start(run: Run) -> None:
     tree.apply(name="Files of the slot", tree=render_slot(config, slot, engines), prune=False)
     units.converge(
         name="Units of the slot",
-        wanted=slot_units(config, slot, engines, restart_engines=run.state.serving is None),
+        wanted=[*_kept_engines(run), *slot_units(config, slot, engines, restart_engines=run.state.serving is None)],
     )
     ctl.ready(
         name="A real completion",
@@ -46,6 +47,14 @@ def route(run: Run) -> None:
         )
     tree.apply(name="All files", tree=render_host(run.name, config, slot, engines=not keep), keep=keep)
     units.converge(name="Routers and edge", wanted=front_units(config))
+
+
+def _kept_engines(run: Run) -> list[Unit]:
+    """The engines of another release that serves: started when they stand still, never restarted."""
+    if run.state.current is None or not run.engine_is_another:
+        return []
+    names = [engine_unit(run.slot, card_of(run.slot, port)) for port in run.state.current.engine_ports]
+    return [Unit(f"{name}.service", enable=False, restart=False) for name in names]
 
 
 def _targets(run: Run) -> list[str]:

@@ -64,9 +64,10 @@ def _moment(killed: Killed) -> str:
 def drift(workplace: Workplace, _seeds: list[int], only: str) -> Iterator[Case]:
     """Every drift on the host that `make rehearse` installed."""
     host.boot(STATE, SERVED)
+    workplace.install(SERVED)
     clean = workplace.install(SERVED)
     if clean.status or clean.changed:
-        raise RuntimeError(f"{SERVED} is not as installed:\n{clean.output}")
+        raise RuntimeError(f"a second install of {SERVED} is not without a change:\n{clean.output}")
     before = fingerprint(SERVED)
     for one in drifts(SERVED):
         if only in str(one):

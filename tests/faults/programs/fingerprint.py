@@ -18,7 +18,8 @@ FOLDERS = ("/etc", "/usr/local", "/var/lib/tandem", "/srv/weights")
 # Content that is a host's own or that other programs write: presence, mode and owner are compared.
 OWN_CONTENT = re.compile(
     r"/etc/(machine-id|hostname|hosts|resolv\.conf|ld\.so\.cache|mtab|[g]?shadow-?|passwd-?|group-?|subuid-?|subgid-?"
-    r"|\.pwd\.lock|ssh/ssh_host_.*|ssl/.*|systemd/network/.*)"
+    r"|\.pwd\.lock|ssh/ssh_host_.*|ssl/.*|systemd/network/.*|systemd/system/rehearsal-.*|cdi/.*|rehearsal/.*)"
+    r"|/usr/local/lib/rehearsal/.*"
     r"|/var/lib/tandem/history\.jsonl"
 )
 # Below these only the folder itself counts: databases and byte code.
@@ -31,8 +32,8 @@ DIGEST = re.compile(r"\b[0-9a-f]{16}\b")
 UUID = re.compile(r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
 # Units that come and go by themselves, or only at a first boot.
 TRANSIENT = re.compile(
-    r"(run|session|proc|sys|dev|opt-rehearsal|systemd|sshd)-.*|(user|sshd)[@-].*|user-runtime-dir@.*|(-|tmp|var-lib-containers.*)\.mount"
-    r"|.*\.(scope|slice|device|target|swap|automount)|(dbus|ssh|console-getty).*"
+    r"(run|session|proc|sys|dev|opt-rehearsal|systemd|sshd|netavark)-.*|(user|sshd)[@-].*|user-runtime-dir@.*"
+    r"|(-|tmp|var-lib-containers.*)\.mount|.*\.(scope|slice|device|target|swap|automount)|(dbus|ssh|console-getty).*"
 )
 
 

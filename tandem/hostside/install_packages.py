@@ -1,0 +1,69 @@
+"""Runs on the host as root, standard library only: installs Debian packages and says how far it is.
+
+Input: one JSON argument {"names": [packages], "timeout_seconds": for a silent mirror}.
+Waits for another apt, keeps configuration files that were changed by hand, never asks. Where apt fails, its last lines
+are printed and the exit status is 1; what it did stays, and a second run goes on.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections import deque
+
+LAST_LINES = 25
+TELL_EVERY = 10  # packages
+QUIET = {"DEBIAN_FRONTEND": "noninteractive", "NEEDRESTART_SUSPEND": "1", "LC_ALL": "C.UTF-8"}
+
+
+def apt_get(timeout_seconds: int, *words: str) -> list[str]:
+    options = [
+        "DPkg::Lock::Timeout=300",
+        f"Acquire::http::Timeout={timeout_seconds}",
+        f"Acquire::https::Timeout={timeout_seconds}",
+        "Acquire::Retries=3",
+        "Dpkg::Options::=--force-confdef",
+        "Dpkg::Options::=--force-confold",
+        "Dpkg::Use-Pty=0",
+    ]
+    return ["apt-get", *(word for option in options for word in ("-o", option)), *words]
+
+
+def run(command: list[str]) -> None:
+    """Says how many packages are set up, of how many; apt's own output only when it fails."""
+    began, last, wanted, done = time.monotonic(), deque[str](maxlen=LAST_LINES), 0, 0
+    process = subprocess.Popen(
+        command,
+        env={**os.environ, **QUIET},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    for line in process.stdout or ():
+        last.append(line.rstrip())
+        if found := re.search(r"(\d+) newly installed", line):
+            wanted = int(found.group(1))
+        elif found := re.match(r"Setting up ([^ :]+)", line):
+            done += 1
+            if done % TELL_EVERY == 0 or done == wanted:
+                print(f"{done} of {wanted} packages set up after {time.monotonic() - began:.0f} s", flush=True)
+    if process.wait():
+        said = "\n".join(last)
+        sys.exit(
+            f"{said}\n"
+            "apt-get failed; no service was started or stopped: mend the cause, then run the same command again"
+        )
+
+
+def main() -> None:
+    job = json.loads(sys.argv[1])
+    print("refreshing the package lists", flush=True)
+    run(apt_get(job["timeout_seconds"], "update"))
+    run(apt_get(job["timeout_seconds"], "install", "-y", "--no-install-recommends", *job["names"]))
+
+
+if __name__ == "__main__":
+    main()
