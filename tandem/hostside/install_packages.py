@@ -5,6 +5,7 @@ Waits for another apt, keeps configuration files that were changed by hand, neve
 are printed and the exit status is 1; what it did stays, and a second run goes on.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -31,8 +32,14 @@ def apt_get(timeout_seconds: int, *words: str) -> list[str]:
     return ["apt-get", *(word for option in options for word in ("-o", option)), *words]
 
 
-def run(command: list[str]) -> None:
-    """Says how many packages are set up, of how many; apt's own output only when it fails."""
+def tell(line: str) -> None:
+    """An operator who is gone must not end apt halfway: nobody listening is no error."""
+    with contextlib.suppress(OSError):
+        print(line, flush=True)
+
+
+def run(command: list[str]) -> tuple[int, str]:
+    """Says how many packages are set up, of how many. Answers the exit status and apt's last lines."""
     began, last, wanted, done = time.monotonic(), deque[str](maxlen=LAST_LINES), 0, 0
     process = subprocess.Popen(
         command,
@@ -49,20 +56,24 @@ def run(command: list[str]) -> None:
         elif found := re.match(r"Setting up ([^ :]+)", line):
             done += 1
             if done % TELL_EVERY == 0 or done == wanted:
-                print(f"{done} of {wanted} packages set up after {time.monotonic() - began:.0f} s", flush=True)
-    if process.wait():
-        said = "\n".join(last)
-        sys.exit(
-            f"{said}\n"
-            "apt-get failed; no service was started or stopped: mend the cause, then run the same command again"
-        )
+                tell(f"{done} of {wanted} packages set up after {time.monotonic() - began:.0f} s")
+    return process.wait(), "\n".join(last)
 
 
 def main() -> None:
     job = json.loads(sys.argv[1])
-    print("refreshing the package lists", flush=True)
-    run(apt_get(job["timeout_seconds"], "update"))
-    run(apt_get(job["timeout_seconds"], "install", "-y", "--no-install-recommends", *job["names"]))
+    install = apt_get(job["timeout_seconds"], "install", "-y", "--no-install-recommends", *job["names"])
+    tell("refreshing the package lists")
+    status, said = run(apt_get(job["timeout_seconds"], "update"))
+    if status == 0:
+        status, said = run(install)
+    if status and "dpkg --configure -a" in said:
+        tell("finishing what an interrupted dpkg left behind")
+        run(["dpkg", "--configure", "-a"])
+        status, said = run(install)
+    if status:
+        next_step = "no service was started or stopped: mend the cause, then run the same command again"
+        sys.exit(f"{said}\napt-get failed; {next_step}")
 
 
 if __name__ == "__main__":
