@@ -12,7 +12,8 @@ PACKAGES := python3-venv mmdebstrap systemd-container nftables iproute2 podman b
 rehearse: packages .venv/.ready
 	$(SUDO) $(BIN)/python -m tandem.rehearsal rehearse
 
-test: rehearse lint unit host e2e faults bench
+# Leave the tree as it is while this runs: a changed template is a changed host.
+test: rehearse lint unit host e2e faults
 
 lint: .venv/.ready
 	$(BIN)/ruff check .
