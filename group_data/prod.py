@@ -1,5 +1,7 @@
-"""Every option of the hosts in inventories/prod.py: edit this example. Literals only.
+"""Every option of the hosts in inventories/prod.py: edit this example. Literals only, and no names but the options'.
 
+Lines marked EDIT have no default that fits you: both images, revision and files, storage/device, weights/sources,
+webui/admin_email and edge/server_name.
 An option that keeps its default may be left out. A line that begins with #: is an alternative: take the #: away to use
 it. Zeros stand for digests of your own; the comment beside them says how to find them.
 """
@@ -11,16 +13,18 @@ release = "2026.11"
 # Everything that decides what answers. Never edit a release that was installed: add another one beside it.
 releases = {
     "2026.11": {
-        # The vLLM image by the digest of its linux/amd64 manifest, not of the list over all platforms:
-        # skopeo inspect --raw docker://registry.example/vllm-openai:v0.33.0
+        # EDIT. The vLLM image by the digest of its linux/amd64 manifest, not of the list over all platforms, and
+        # without a tag: skopeo inspect --raw docker://REGISTRY/vllm-openai:v0.33.0
+        # prints that list; take the digest of the entry whose platform is linux/amd64.
         "image": "registry.example/vllm-openai@sha256:0000000000000000000000000000000000000000000000000000000000000000",
         "model": {
             # The name clients ask for; the same in every release.
             "name": "gpt-oss-20b",
-            # Where the weights come from, and the 40-digit commit; never a branch name.
+            # EDIT. Where the weights come from, and the 40-digit commit; never a branch name.
             "repository": "openai/gpt-oss-20b",
             "revision": "0000000000000000000000000000000000000000",
-            # Every file of the model with its SHA-256: sha256sum *
+            # EDIT. Every file of the model with its SHA-256. In the folder of the model's files this prints the lines:
+            # sha256sum *.json *.jinja *.safetensors | awk '{printf "\"%s\": \"%s\",\n", $2, $1}'
             # The copies in original/ and metal/ are not needed.
             "files": {
                 "chat_template.jinja": "0000000000000000000000000000000000000000000000000000000000000000",
@@ -58,7 +62,7 @@ releases = {
 
 # What the machine must have before anything is touched.
 host = {
-    # Refuse a host with less memory, or with less free space on / than this (GiB).
+    # Refuse a host with less memory, or a fresh one with less free space on / or in the image store (GiB).
     "minimum_memory_gib": 60,
     "minimum_disk_gib": 60,
     # Debian packages to install besides Tandem's own.
@@ -72,7 +76,7 @@ host = {
 # The disk for the weights, mounted at weights/directory. Formatted only when blank.
 # Leave `storage` out to keep the weights on /.
 storage = {
-    # ls -l /dev/disk/by-id
+    # EDIT. ls -l /dev/disk/by-id
     "device": "/dev/disk/by-id/nvme-EXAMPLE_1TB_0000",
     # ext4 or xfs
     "filesystem": "ext4",
@@ -85,7 +89,7 @@ storage = {
 # Model files: where they are kept, and where missing ones come from.
 weights = {
     "directory": "/srv/weights",
-    # Tried in this order. path: a folder on the host with one sub-folder per revision: PATH/REVISION/config.json
+    # EDIT. Tried in this order. path: a folder on the host with one sub-folder per revision: PATH/REVISION/config.json
     "sources": [
         {"path": "/root/models"},
     ],
@@ -122,11 +126,11 @@ engine = {
 
 # Open WebUI.
 webui = {
-    # By the digest of its linux/amd64 manifest, found as for the engine image.
+    # EDIT. By the digest of its linux/amd64 manifest, found as for the engine image.
     "image": "registry.example/open-webui@sha256:0000000000000000000000000000000000000000000000000000000000000000",
     # The name shown in the page.
     "name": "Tandem",
-    # The first administrator, made by install. The password is a secret, see below.
+    # EDIT. The first administrator, made by install. The password is a secret, see below.
     "admin_email": "admin@chat.example",
     "admin_name": "Administrator",
     # Give up on a WebUI that is not ready by then.
@@ -141,7 +145,7 @@ router = {
 
 # The public front door.
 edge = {
-    # The name or address that people type, and further ones for the certificate.
+    # EDIT. The name or address that people type, and further ones for the certificate.
     "server_name": "chat.example",
     "alternative_names": [],
     # The HTTPS port, and the HTTP port that redirects to it.
@@ -155,9 +159,10 @@ edge = {
 }
 
 # Secrets that you choose. Those not named are generated on the host. Never write a secret itself here.
-# env: the name of an environment variable, file: the path of a file, both on the machine that runs pyinfra.
+# env: the name of an environment variable, file: the path of a file, both on the machine that runs pyinfra; at least 12
+# characters without spaces.
 secrets = {
     #: "basic_password": {"env": "TANDEM_BASIC_PASSWORD"},
-    #: "api_key": {"file": "/root/tandem-api-key"},
+    #: "api_key": {"file": "~/tandem-api-key"},
     #: "webui_admin_password": {"env": "TANDEM_WEBUI_ADMIN_PASSWORD"},
 }

@@ -85,9 +85,9 @@ Sha256 = Annotated[str, Form(r"[0-9a-f]{64}", "a SHA-256", "64 lowercase hexadec
 PinnedImage = Annotated[
     str,
     Form(
-        r"[a-z0-9][a-z0-9._:/-]*@sha256:[0-9a-f]{64}",
+        r"[a-z0-9][a-z0-9._-]*(:[0-9]+)?(/[a-z0-9][a-z0-9._-]*)+@sha256:[0-9a-f]{64}",
         "an image pinned by digest",
-        "NAME@sha256: and 64 lowercase hexadecimal digits; a tag is not enough",
+        "REGISTRY/NAME@sha256: and 64 lowercase hexadecimal digits, without a tag",
     ),
 ]
 """An image by the digest of its platform manifest: ``registry.example/team/vllm@sha256:<64 hex digits>``."""

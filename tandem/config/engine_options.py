@@ -48,6 +48,9 @@ _RESERVED_BY_REASON: Final[dict[str, tuple[str, ...]]] = {
     "prompts and answers must not reach a log": ("enable-log-outputs", "enable-log-requests"),
 }
 _RESERVED: Final = {option: reason for reason, options in _RESERVED_BY_REASON.items() for option in options}
+_OPTIONS_OF_THEIR_OWN: Final = ("reasoning-parser",)
+"""Whole options of vLLM that are also the beginning of a reserved one: argparse prefers the exact name."""
+
 _FAMILIES: Final = {
     "data-parallel-": "engine/cards and topology decide it",
     "ssl-": "the router speaks plain HTTP to a loopback port",
@@ -77,6 +80,8 @@ def _why_reserved(option: str) -> str | None:
     for family, reason in _FAMILIES.items():
         if option.startswith(family):
             return reason
+    if option in _OPTIONS_OF_THEIR_OWN:
+        return None
     meant = next((name for name in _RESERVED if name.startswith(option)), None)
     return f"vLLM may read it as {meant}: {_RESERVED[meant]}" if meant else None
 

@@ -1,4 +1,4 @@
-"""The example's zeros, which must be replaced before they can mean anything."""
+"""The example's stand-in values, which must be replaced before they can mean anything."""
 
 import re
 from collections.abc import Iterator
@@ -6,14 +6,22 @@ from typing import Any
 
 from tandem.config.root import Config
 
+_EXAMPLES = re.compile(r"registry\.example/.*|chat\.example")
 _ZEROS = re.compile(r"(.*@sha256:)?(0{40}|0{64})")
 
 
 def placeholders(config: Config) -> list[str]:
-    """One sentence per digest of the wanted release or the WebUI that is still all zeros."""
+    """One sentence per value of the wanted release, the WebUI or the edge that is still the example's."""
     wanted = f"releases/{config.release}"
-    found = [*_zeros(wanted, config.wanted.model_dump()), *_zeros("webui", config.webui.model_dump())]
-    return [f"{path} is still the example's zeros; group_data/prod.py says how to find the real one" for path in found]
+    zeros = [*_zeros(wanted, config.wanted.model_dump()), *_zeros("webui", config.webui.model_dump())]
+    names = {
+        f"{wanted}/image": config.wanted.image,
+        "webui/image": config.webui.image,
+        "edge/server_name": config.edge.server_name,
+    }
+    examples = [path for path, name in names.items() if _EXAMPLES.fullmatch(name)]
+    found = sorted({*zeros, *examples})
+    return [f"{path} is still the example's; group_data/prod.py says what to put there" for path in found]
 
 
 def _zeros(path: str, value: Any) -> Iterator[str]:

@@ -16,9 +16,14 @@ class Mirror(Model):
     """Pull ``image name@digest`` from ``prefix`` instead of the registry in its name."""
 
     kind: Literal["mirror"] = Field(description="mirror: pull from prefix instead.")
-    prefix: Annotated[str, Form(r"[a-z0-9][a-z0-9.:/_-]*", "a registry address", "HOST[:PORT][/PATH], no scheme")] = (
-        Field(description="HOST[:PORT][/PATH] that replaces the registry's host.")
-    )
+    prefix: Annotated[
+        str,
+        Form(
+            r"[a-z0-9][a-z0-9.-]*(:[0-9]+)?(/[a-z0-9][a-z0-9._-]*)*",
+            "a registry address",
+            "HOST[:PORT][/PATH], no scheme",
+        ),
+    ] = Field(description="HOST[:PORT][/PATH] that replaces the registry's host.")
     insecure: bool = Field(default=False, description="Speak plain HTTP to it.")
 
 

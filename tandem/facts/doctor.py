@@ -9,7 +9,7 @@ from tandem.facts.answer import Answer
 class DoctorState(Answer):
     """Everything that decides whether this host can be provisioned, asked before anything is touched.
 
-    Ask it with ``_sudo=False``: it takes root by itself, and answers {"missing": "python3"} or {"missing": "sudo"}
+    Ask it with ``_sudo=False``: it takes root by itself, and answers {"missing": "python3"}, "sudo program" or "sudo"
     where
     it can't go on.
     """
@@ -20,6 +20,7 @@ class DoctorState(Answer):
         program = host_program(self.program, question)
         return StringCommand(
             'if ! command -v python3 >/dev/null; then echo \'{"missing": "python3"}\';',
+            'elif ! command -v sudo >/dev/null; then echo \'{"missing": "sudo program"}\';',
             'elif [ "$(id -u)" = 0 ]; then',
             program,
             "; elif sudo -n true 2>/dev/null; then sudo -n",

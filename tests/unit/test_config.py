@@ -74,11 +74,16 @@ def test_lists_and_tuples_are_both_accepted() -> None:
 MODEL = "releases/a/model"
 FORM_NAME = "1 to 63 of a-z, 0-9, '.', '_', '-', beginning with a letter or digit"
 FORM_PATH = "a path that begins with / and has only A-Z a-z 0-9 . _ / + @ : -"
-FORM_IMAGE = "NAME@sha256: and 64 lowercase hexadecimal digits; a tag is not enough"
+FORM_IMAGE = "REGISTRY/NAME@sha256: and 64 lowercase hexadecimal digits, without a tag"
 SECRET_NAMES = "basic_password, api_key, webui_admin_password"
 TANDEM_SETS = "a release may not set the option {0} (Tandem sets it); leave it out"
 
 BAD: list[tuple[str, object, str]] = [
+    (
+        "releases/a/image",
+        f"docker.io/vllm:0.33@sha256:{'0' * 64}",
+        f"'docker.io/vllm:0.33@sha256:0000000000000000000000000000...' is not an image pinned by digest; give {FORM_IMAGE}",
+    ),
     # path, value put there, the sentence after "path: "
     (f"{MODEL}/revision", "main", "'main' is not a 40-digit revision; give 40 lowercase hexadecimal digits"),
     (

@@ -69,7 +69,12 @@ def test_an_untested_system_may_be_accepted_by_name_only() -> None:
 
 
 @pytest.mark.parametrize(
-    ("missing", "words"), [("sudo", "passwordless sudo"), ("python3", "apt-get install -y python3")]
+    ("missing", "words"),
+    [
+        ("sudo", "passwordless sudo"),
+        ("sudo program", "apt-get install -y sudo"),
+        ("python3", "apt-get install -y python3"),
+    ],
 )
 def test_what_is_missing_to_look_at_all_is_said_alone(missing: str, words: str) -> None:
     (sentence,) = refusals(NEEDS, {"missing": missing})
@@ -87,3 +92,10 @@ def test_a_real_listener_is_named_with_its_process() -> None:
     assert answer["listeners"][str(port)]["process"].startswith(("python", "pytest"))
     assert answer["free_mib"]["/no/such/folder"] == pytest.approx(answer["free_mib"]["/"], rel=0.1)
     assert answer["memory_mib"] > 0
+
+
+def test_a_host_that_was_installed_has_used_its_disk_and_is_not_refused_for_it() -> None:
+    used = {**GOOD, "free_mib": {"/": 20_000}}
+    assert refusals(NEEDS, used) != []
+    assert refusals(NEEDS, {**used, "state": {"state": "idle"}}) == []
+    assert refusals(NEEDS, {**used, "state": {"state": "idle"}, "free_mib": {"/": 100}}) != []
