@@ -82,7 +82,7 @@ BAD: list[tuple[str, object, str]] = [
     (
         "releases/a/image",
         f"docker.io/vllm:0.33@sha256:{'0' * 64}",
-        f"'docker.io/vllm:0.33@sha256:0000000000000000000000000000...' is not an image pinned by digest; give {FORM_IMAGE}",
+        f"'docker.io/vllm:0.33@sha256:{'0' * 28}...' is not an image pinned by digest; give {FORM_IMAGE}",
     ),
     # path, value put there, the sentence after "path: "
     (f"{MODEL}/revision", "main", "'main' is not a 40-digit revision; give 40 lowercase hexadecimal digits"),
