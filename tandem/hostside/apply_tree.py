@@ -19,7 +19,7 @@ import sys
 from typing import Any
 
 MANIFEST = "/var/lib/tandem/manifest.json"
-LOCK = "/run/lock/tandem-tree.lock"
+LOCK = "/run/tandem/tree.lock"  # not in /run/lock, where everybody may put a link of that name
 
 
 class Refused(Exception):
@@ -139,6 +139,7 @@ def apply(plan: dict[str, Any]) -> None:
 
 def main() -> None:
     plan = json.load(sys.stdin)
+    os.makedirs(os.path.dirname(LOCK), mode=0o755, exist_ok=True)
     with open(LOCK, "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
