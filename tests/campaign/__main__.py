@@ -32,6 +32,7 @@ def kill(workplace: Workplace, seeds: list[int], only: str) -> Iterator[Case]:
     host.boot(STATE, SPARE)
     try:
         saves.save(STATE, SPARE, SAVE)
+        saves.start_from(STATE, SPARE, SAVE)
         clean = workplace.install(SPARE)
         if clean.status:
             raise RuntimeError(f"the clean install failed:\n{clean.output}")

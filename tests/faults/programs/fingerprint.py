@@ -18,7 +18,7 @@ FOLDERS = ("/etc", "/usr/local", "/var/lib/tandem", "/srv/weights")
 # Content that is a host's own or that other programs write: presence, mode and owner are compared.
 OWN_CONTENT = re.compile(
     r"/etc/(machine-id|hostname|hosts|resolv\.conf|ld\.so\.cache|mtab|[g]?shadow-?|passwd-?|group-?|subuid-?|subgid-?"
-    r"|\.pwd\.lock|ssh/ssh_host_.*|ssl/.*|systemd/network/.*|systemd/system/rehearsal-.*|cdi/.*|rehearsal/.*)"
+    r"|\.pwd\.lock|ssl/.*|systemd/network/.*|systemd/system/rehearsal-.*|cdi/.*|rehearsal/.*)"
     r"|/usr/local/lib/rehearsal/.*"
     r"|/var/lib/tandem/history\.jsonl"
 )
@@ -27,7 +27,8 @@ CLOSED = re.compile(r"/var/lib/tandem/webui/[a-z]+|.*/__pycache__|/srv/weights/l
 LEFTOVER = re.compile(
     r"\..*\.tandem|\.incoming-.*|.*\.new|\.verified\.json|quarantine|\.tandem-secrets-.*|.*\.dpkg-\w+"
 )
-BOOTED = "/etc/.updated"  # made by systemd when a host boots for the second time
+# What the first or the second boot of a host makes.
+BOOTED = re.compile(r"/etc/\.updated|/etc/ssh/ssh_host_.*")
 DIGEST = re.compile(r"\b[0-9a-f]{16}\b")
 UUID = re.compile(r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
 # Units that come and go by themselves, or only at a first boot.
@@ -84,7 +85,7 @@ def files(same: dict[str, str]) -> tuple[dict[str, str], dict[str, str]]:
                 names = []
             paths = [folder, *(os.path.join(folder, name) for name in [*names, *folders])]
             for path in paths:
-                if path == BOOTED:
+                if BOOTED.fullmatch(path):
                     continue
                 place = DIGEST.sub("DIGEST", path)
                 found[place] = see(path, same)
