@@ -133,7 +133,7 @@ webui = {
     # EDIT. The first administrator, made by install. The password is a secret, see below.
     "admin_email": "admin@chat.example",
     "admin_name": "Administrator",
-    # Give up on a WebUI that is not ready by then.
+    # A WebUI that is silent for so long at its first start is restarted once; after twice as long install gives up.
     "ready_timeout_seconds": 300,
 }
 

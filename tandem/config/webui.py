@@ -18,4 +18,6 @@ class WebuiConfig(Model):
     admin_name: Annotated[Text, StringConstraints(min_length=1, max_length=60)] = Field(
         default="Administrator", description="The first administrator's displayed name."
     )
-    ready_timeout_seconds: int = Field(default=300, ge=10, description="Give up on a WebUI that is not ready by then.")
+    ready_timeout_seconds: int = Field(
+        default=300, ge=10, description="A WebUI that is silent for so long at its first start is restarted once."
+    )

@@ -39,6 +39,9 @@ def parser() -> argparse.ArgumentParser:
     command = _command(commands, "wait-ready", "wait until all of these answer")
     _add_targets(command)
     command.add_argument("--timeout-seconds", type=float, required=True)
+    command.add_argument(
+        "--restart-webui-after-seconds", type=float, help="restart a WebUI without data once that is silent for so long"
+    )
     command.add_argument("--progress", action="store_true", help="say every few seconds how it goes")
 
     command = _command(commands, "probe", "ask once; prints JSON and exits 0 whatever the answers are")

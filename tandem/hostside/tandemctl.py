@@ -139,7 +139,16 @@ def _wait_ready(options: argparse.Namespace, paths: Paths) -> None:
         if options.progress:
             print(line, flush=True)
 
-    print(wait_ready(_targets(options), _key(options, paths), options.timeout_seconds, paths, tell), flush=True)
+    patience = options.restart_webui_after_seconds
+    last = wait_ready(
+        _targets(options),
+        _key(options, paths),
+        options.timeout_seconds,
+        paths,
+        tell,
+        restart_webui_after_seconds=patience,
+    )
+    print(last, flush=True)
 
 
 def _probe(options: argparse.Namespace, paths: Paths) -> None:

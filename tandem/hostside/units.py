@@ -45,6 +45,11 @@ def reload(name: str) -> bool:
     return True
 
 
+def restart(name: str) -> None:
+    """Stop and start a service. Raises SubprocessError if that fails."""
+    _run(["systemctl", "restart", f"{name}.service"]).check_returncode()
+
+
 def last_lines(name: str, count: int, paths: Paths) -> list[str]:
     """The last lines a service wrote to the journal, without control characters, every known secret masked."""
     output = _output(["journalctl", "--no-pager", "--output=cat", f"--unit={name}.service", f"--lines={count}"])

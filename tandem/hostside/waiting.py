@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from tandem.hostside.paths import Paths
 from tandem.hostside.probe import Answer, Target, probe
-from tandem.hostside.units import Unit, last_lines, show
+from tandem.hostside.units import Unit, last_lines, restart, show
 
 MOST_RESTARTS = 3
 IDLE_GRACE_SECONDS = 15.0
@@ -39,6 +39,7 @@ class Wait:
     ready_after: dict[str, float] = field(default_factory=dict)
     answers: dict[str, Answer] = field(default_factory=dict)
     restarts_before: dict[str, int] = field(default_factory=dict)
+    restarted: set[str] = field(default_factory=set)
 
     @property
     def elapsed_seconds(self) -> float:
@@ -62,8 +63,13 @@ def wait_ready(
     paths: Paths,
     tell: Callable[[str], None],
     pace: Pace | None = None,
+    restart_webui_after_seconds: float | None = None,
 ) -> str:
-    """Ask until all answer at the same time; returns the last line. Raises NotReady if that will not be in time."""
+    """Ask until all answer at the same time; returns the last line. Raises NotReady if that will not be in time.
+
+    ``restart_webui_after_seconds``: restart a WebUI once that has not answered by then. Only for one without data: a
+    restart could cut a migration of its database. None: never.
+    """
     pace = pace or Pace()
     wait = Wait(targets, timeout_seconds)
     told = wait.started
@@ -82,6 +88,8 @@ def wait_ready(
                 time.sleep(pace.ask_seconds if still_open else 0)
                 asking = asker.submit(probe, asked, key, _patience(wait, pace))
             _give_up_if_hopeless(wait, paths)
+            if restart_webui_after_seconds is not None and wait.elapsed_seconds >= restart_webui_after_seconds:
+                _restart_hung_webui(wait, tell)
             if time.monotonic() - told >= pace.tell_seconds:
                 told = time.monotonic()
                 tell(wait.line())
@@ -94,6 +102,16 @@ def _give_up_if_hopeless(wait: Wait, paths: Paths) -> None:
     lost = {name: why for name, unit in units.items() if (why := hopeless(unit, wait))}
     if lost or wait.elapsed_seconds >= wait.timeout_seconds:
         raise NotReady(report(wait, units, lost, paths))
+
+
+def _restart_hung_webui(wait: Wait, tell: Callable[[str], None]) -> None:
+    """Open WebUI 0.12.4 was seen to hang at a first start, without load or log, until it was restarted."""
+    for target in wait.targets:
+        name = target.unit
+        if target.model is None and name not in wait.ready_after and name not in wait.restarted:
+            wait.restarted.add(name)
+            restart(name)
+            tell(f"{name} did not answer for {wait.elapsed_seconds:.0f} s: restarted it, once")
 
 
 def _note(wait: Wait, answers: Mapping[str, Answer]) -> None:

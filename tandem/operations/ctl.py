@@ -60,15 +60,18 @@ def adopt(slot: str, wanted: Slot, webui_port: int) -> Commands:
 
 
 @operation()
-def ready(targets: Sequence[str], timeout_seconds: int) -> Commands:
+def ready(targets: Sequence[str], timeout_seconds: int, restart_webui_after_seconds: int | None = None) -> Commands:
     """Waits until every engine has completed a real request and the WebUI answers.
 
     + targets: ``--engine UNIT=URL``, ``--webui UNIT=URL`` and ``--model NAME``, as tandemctl reads them
+    + restart_webui_after_seconds: restart a silent WebUI once; None where it may have data
     """
     answers = host.get_fact(Readiness, question=list(targets))
     if answers and all(answer["ready"] for answer in answers.values()):
         host.noop("every engine completed a request and the WebUI answers")
         return
     journal.note(host, f"waited until {', '.join(answers) or 'everything'} answered")
-    limit = ("--timeout-seconds", str(timeout_seconds))
+    limit = ["--timeout-seconds", str(timeout_seconds)]
+    if restart_webui_after_seconds is not None:
+        limit += ["--restart-webui-after-seconds", str(restart_webui_after_seconds)]
     yield LiveCommand(tandemctl("wait-ready", *targets, *limit, "--progress"))

@@ -36,7 +36,12 @@ def _built(state: Path) -> dict[str, Any]:
     models = json.loads((state / "models/models.json").read_text())
     return {
         "releases": {name: _release(images["engine"], models[model]) for name, model in RELEASES.items()},
-        "webui": {"image": images["webui"], "admin_email": "admin@rehearsal.example", "name": "Rehearsal"},
+        "webui": {
+            "image": images["webui"],
+            "admin_email": "admin@rehearsal.example",
+            "name": "Rehearsal",
+            "ready_timeout_seconds": 180,
+        },
     }
 
 

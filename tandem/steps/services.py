@@ -23,7 +23,8 @@ def start(run: Run) -> None:
     ctl.ready(
         name="A real completion",
         targets=_targets(run),
-        timeout_seconds=max(config.engine.ready_timeout_seconds, config.webui.ready_timeout_seconds),
+        timeout_seconds=max(config.engine.ready_timeout_seconds, 2 * config.webui.ready_timeout_seconds),
+        restart_webui_after_seconds=None if run.state.serving else config.webui.ready_timeout_seconds,
     )
 
 
