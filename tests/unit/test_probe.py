@@ -173,9 +173,10 @@ def test_waiting_is_given_up_only_when_it_is_of_no_use(unit: Unit, waited_second
 def test_a_silent_webui_is_restarted_once_and_engines_never(programs: Path, tmp_path: Path) -> None:
     program(programs, "systemctl", f'[ "$1" = restart ] && echo "$2" >>{tmp_path}/restarted; exit 0')
     told: list[str] = []
-    with serving(Behaviour()) as early, pytest.raises(NotReady):
+    with serving(Behaviour()) as early:
         targets = [engine(early), engine(9, "vllm-blue-1"), webui_target("http://127.0.0.1:18300")]
-        wait_ready(targets, "", 1.5, Paths(tmp_path), told.append, FAST, restart_webui_after_seconds=0.5)
+        with pytest.raises(NotReady):
+            wait_ready(targets, "", 1.5, Paths(tmp_path), told.append, FAST, restart_webui_after_seconds=0.5)
     assert (tmp_path / "restarted").read_text() == "open-webui-blue.service\n"
     assert sum("restarted it, once" in line for line in told) == 1
 
