@@ -38,7 +38,7 @@ def apply(tree: Tree, prune: bool = True, keep: Collection[str] = ()) -> Command
 def _show(changes: Plan) -> None:
     new = {file["path"]: file["content"] for file in changes.files}
     for group in changes.groups:
-        new |= {f"{group['base']}/{file['path']}": file["content"] for file in group["files"]}
+        new |= {f"{group['base']}/current/{file['path']}": file["content"] for file in group["files"]}
     old = host.get_fact(FileTexts, question=sorted(new))
     for path in sorted(new):
         lines = difflib.unified_diff(old[path].splitlines(), new[path].splitlines(), path, path, lineterm="")
