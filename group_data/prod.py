@@ -1,6 +1,6 @@
 """Every option of the hosts in inventories/prod.py: edit this example. Literals only, and no names but the options'.
 
-Lines marked EDIT have no default that fits you: both images, revision and files, storage/device, weights/sources,
+Lines marked EDIT have no default that fits you: both images, the manifest, NVIDIA's key, storage/device,
 webui/admin_email and edge/server_name.
 An option that keeps its default may be left out. A line that begins with #: is an alternative: take the #: away to use
 it. Zeros stand for digests of your own; the comment beside them says how to find them.
@@ -20,24 +20,9 @@ releases = {
         "model": {
             # The name clients ask for; the same in every release.
             "name": "gpt-oss-20b",
-            # EDIT. Where the weights come from, and the 40-digit commit; never a branch name.
-            "repository": "openai/gpt-oss-20b",
-            "revision": "0000000000000000000000000000000000000000",
-            # EDIT. Every file of the model with its SHA-256. In the folder of the model's files this prints the lines:
-            # sha256sum *.json *.jinja *.safetensors | awk '{printf "\"%s\": \"%s\",\n", $2, $1}'
-            # The copies in original/ and metal/ are not needed.
-            "files": {
-                "chat_template.jinja": "0000000000000000000000000000000000000000000000000000000000000000",
-                "config.json": "0000000000000000000000000000000000000000000000000000000000000000",
-                "generation_config.json": "0000000000000000000000000000000000000000000000000000000000000000",
-                "model-00000-of-00002.safetensors": "0000000000000000000000000000000000000000000000000000000000000000",
-                "model-00001-of-00002.safetensors": "0000000000000000000000000000000000000000000000000000000000000000",
-                "model-00002-of-00002.safetensors": "0000000000000000000000000000000000000000000000000000000000000000",
-                "model.safetensors.index.json": "0000000000000000000000000000000000000000000000000000000000000000",
-                "special_tokens_map.json": "0000000000000000000000000000000000000000000000000000000000000000",
-                "tokenizer.json": "0000000000000000000000000000000000000000000000000000000000000000",
-                "tokenizer_config.json": "0000000000000000000000000000000000000000000000000000000000000000",
-            },
+            # EDIT. Every file of the model with size and SHA-256, made once by:
+            # python -m tandem.manifest openai/gpt-oss-20b --output manifests/gpt-oss-20b.json
+            "manifest": "manifests/gpt-oss-20b.json",
         },
         # Further `vllm serve` options, names without the leading --. Address, model name, keys, tool calls and
         # draining are set by Tandem and refused here.
@@ -55,6 +40,8 @@ releases = {
         "environment": {
             "VLLM_NO_USAGE_STATS": "1",
         },
+        # The CUDA version that the image was built with: it decides which driver is needed.
+        "cuda": "13.0",
         # replicas: one engine per card, each with the whole model.
         "topology": "replicas",
     },
@@ -73,6 +60,55 @@ host = {
     "accept_untested_os": False,
 }
 
+# Thresholds of the checks that doctor.py prints and that install makes first.
+doctor = {
+    # Warn below this memory (GiB) and number of processors.
+    "advised_memory_gib": 64,
+    "advised_processors": 8,
+    # Refuse a card with less memory, or one of which others (a display server) hold more than this (MiB).
+    "minimum_card_memory_mib": 22000,
+    "maximum_foreign_card_memory_mib": 1024,
+    # Warn of a card that is slower connected than this: PCI Express generation and lanes.
+    "advised_link_generation": 4,
+    "advised_link_width": 8,
+    # Warn of an NVMe disk that is worn more.
+    "maximum_disk_wear_percent": 90,
+    # Give up on a silent source or mirror.
+    "network_timeout_seconds": 10,
+}
+
+# Driver, CUDA and how containers reach the cards.
+gpu = {
+    # nvidia: NVIDIA's packages from `repositories`; distro: Debian's own; none: it is there already, never touched.
+    "driver_source": "nvidia",
+    # Never leave this branch: 580 is supported until June 2028, and CUDA 13 images need it.
+    "driver_branch": "580",
+    # Exactly this version of the branch; without it the newest one at install.
+    #: "driver_version": "580.159.04",
+    # NVIDIA's own repository or a mirror of it, with the key that signs it. suite and components: / and none for a
+    # flat repository, as NVIDIA's are.
+    "repositories": [
+        {
+            "name": "cuda",
+            "url": "https://developer.download.nvidia.com/compute/cuda/repos/debian13/x86_64",
+            "suite": "/",
+            "components": [],
+            # EDIT. A file on this machine: curl -o keys/nvidia.asc URL/8793F200.pub
+            "key": "keys/nvidia.asc",
+        },
+    ],
+    # NVIDIA's container toolkit, and the CDI specification kept in step with the driver. False: it is there already.
+    "container_toolkit": True,
+    # The CUDA toolkit of the driver's branch. Serving does not need it.
+    "cuda_toolkit": False,
+    # Power limit by card (watts), for example {0: 350, 1: 350}.
+    "power_limit_watts": {},
+    # Reboot once when a new driver needs it and nothing serves yet.
+    "allow_reboot": False,
+    # On a host that serves: drain, change the driver, reboot. Nothing is served meanwhile.
+    "allow_outage": False,
+}
+
 # The disk for the weights, mounted at weights/directory. Formatted only when blank.
 # Leave `storage` out to keep the weights on /.
 storage = {
@@ -84,15 +120,38 @@ storage = {
     "label": "weights",
     # A filesystem that is there already and shall be used: blkid -o value -s UUID DEVICE
     #: "uuid": "00000000-0000-0000-0000-000000000000",
+    # The serial number of a disk whose whole content may be destroyed, once: lsblk -dno SERIAL DEVICE
+    #: "erase": "SERIAL",
+    # Warn of a disk that reads slower than this (MiB/s).
+    "advised_read_mib_per_second": 1000,
 }
 
 # Model files: where they are kept, and where missing ones come from.
 weights = {
     "directory": "/srv/weights",
-    # EDIT. Tried in this order. path: a folder on the host with one sub-folder per revision: PATH/REVISION/config.json
+    # Tried in this order for files that are missing.
     "sources": [
-        {"path": "/root/models"},
+        # folder: a folder on the host with one sub-folder per revision: PATH/REVISION/config.json
+        #: {"kind": "folder", "path": "/root/models"},
+        # archive: a tar archive on the host; the files stand at its top or in one folder.
+        #: {"kind": "archive", "path": "/root/gpt-oss-20b.tar"},
+        # http: a plain web server with one sub-folder per revision: URL/REVISION/config.json
+        #: {"kind": "http", "url": "https://mirror.example/models"},
+        # huggingface: the hub, or a mirror that speaks its API.
+        {"kind": "huggingface", "endpoint": "https://huggingface.co"},
+        # modelscope: the hub of that name. repository: the model's name there when it is another.
+        #: {
+        #:     "kind": "modelscope",
+        #:     "endpoint": "https://www.modelscope.cn",
+        #:     "repository": "openai-mirror/gpt-oss-20b",
+        #: },
     ],
+    # Files downloaded at the same time.
+    "parallel_downloads": 4,
+    # Give up on a source that sends nothing for so long. The next run goes on where it stopped.
+    "stall_timeout_seconds": 60,
+    # Remove models that no declared release uses; never one that serves or is kept for rollback.
+    "remove_unused": False,
 }
 
 # Podman: where images are kept and where they come from.
@@ -157,6 +216,9 @@ edge = {
     # The largest upload (MiB).
     "maximum_body_mib": 100,
 }
+
+# Install from a folder on the host and ask no network: `make bundle` makes it on a connected machine.
+#: bundle = {"path": "/mnt/bundle", "key": "keys/bundle.asc"}
 
 # Secrets that you choose. Those not named are generated on the host. Never write a secret itself here.
 # env: the name of an environment variable, file: the path of a file, both on the machine that runs pyinfra; at least 12

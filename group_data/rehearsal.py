@@ -8,9 +8,11 @@ host = {
     "minimum_disk_gib": 4,
 }
 
+doctor = {"advised_memory_gib": 16, "advised_processors": 2}
+
 storage = {"device": "/dev/nvme1n1"}
 
-weights = {"sources": [{"path": "/opt/rehearsal/models"}]}
+weights = {"sources": [{"kind": "folder", "path": "/opt/rehearsal/models"}]}
 
 runtime = {"additional_image_stores": ["/opt/rehearsal/images"]}
 

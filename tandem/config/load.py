@@ -7,6 +7,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from tandem.config.errors import ConfigError, sentences
+from tandem.config.inlined import inlined
 from tandem.config.root import Config
 
 
@@ -34,6 +35,7 @@ def load(data: Mapping[str, object], host: str) -> Config:
             f"no group data found: run pyinfra from the folder that holds group_data/ (now: {Path.cwd()}), "
             f"where inventories/NAME.py goes with group_data/NAME.py; nothing was changed on {host}"
         )
+    values = inlined(values, host)
     releases = values.get("releases")
     declared = [name for name in releases if isinstance(name, str)] if isinstance(releases, Mapping) else []
     result = _validate(values, declared)

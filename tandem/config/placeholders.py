@@ -20,7 +20,13 @@ def placeholders(config: Config) -> list[str]:
         "edge/server_name": config.edge.server_name,
     }
     examples = [path for path, name in names.items() if _EXAMPLES.fullmatch(name)]
-    found = sorted({*zeros, *examples})
+    keys = [
+        f"gpu/repositories/{place}/key"
+        for place, repository in enumerate(config.gpu.repositories)
+        if "EXAMPLE" in repository.key
+    ]
+    keys += ["bundle/key"] if config.bundle and "EXAMPLE" in config.bundle.key else []
+    found = sorted({*zeros, *examples, *keys})
     return [f"{path} is still the example's; group_data/prod.py says what to put there" for path in found]
 
 

@@ -1,9 +1,10 @@
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, field_validator
+from pydantic import AfterValidator, Field
 
-from tandem.config.base import Form, Model, Name, PinnedImage, Sha256, Text
+from tandem.config.base import Form, Model, Name, PinnedImage, Text
 from tandem.config.engine_options import check_argument, check_variable
+from tandem.config.manifest import Manifest
 
 Argument = Text | int | float | bool
 
@@ -19,38 +20,22 @@ VariableName = Annotated[
 ]
 
 
-def _inside_the_model_folder(path: str) -> str:
-    if any(part in ("", ".", "..") for part in path.split("/")):
-        raise ValueError(f"{path!r} is not a path inside the model's folder; give e.g. config.json or sub/file.json")
-    return path
-
-
-ModelFile = Annotated[
-    str,
-    Form(r"[A-Za-z0-9._/+@-]+", "a file of the model", "its path below the model's folder, e.g. config.json"),
-    AfterValidator(_inside_the_model_folder),
-]
-
-
 class ModelConfig(Model):
     """The model that a release serves, pinned to the byte."""
 
     name: Name = Field(description="The name clients ask for, e.g. gpt-oss-20b. The same in every release.")
-    repository: Annotated[
-        str,
-        Form(r"[A-Za-z0-9][A-Za-z0-9_.-]*/[A-Za-z0-9_.-]+", "a repository", "OWNER/NAME, e.g. openai/gpt-oss-20b"),
-    ] = Field(description="Where the weights come from, e.g. openai/gpt-oss-20b.")
-    revision: Annotated[str, Form(r"[0-9a-f]{40}", "a 40-digit revision", "40 lowercase hexadecimal digits")] = Field(
-        description="The 40-digit revision; never a branch name."
+    manifest: Manifest = Field(
+        description="The model's manifest: its path on the machine that runs pyinfra, e.g. manifests/gpt-oss-20b.json."
     )
-    files: dict[ModelFile, Sha256] = Field(min_length=1, description="Every file of the model with its SHA-256.")
 
-    @field_validator("files")
-    @classmethod
-    def _has_the_configuration(cls, files: dict[str, str]) -> dict[str, str]:
-        if "config.json" not in files:
-            raise ValueError("config.json is not among the files; give every file of the model with its SHA-256")
-        return files
+    @property
+    def revision(self) -> str:
+        return self.manifest.revision
+
+    @property
+    def files(self) -> dict[str, str]:
+        """{file: SHA-256}"""
+        return {name: file.sha256 for name, file in self.manifest.files.items()}
 
 
 class Release(Model):
@@ -63,5 +48,8 @@ class Release(Model):
     )
     environment: dict[VariableName, Text] = Field(
         default={}, description="Further environment variables of the engine; never a secret."
+    )
+    cuda: Annotated[str, Form(r"1[0-9]\.[0-9]", "a CUDA version", "e.g. 13.0")] = Field(
+        default="13.0", description="The CUDA version that the image was built with: it decides which driver is needed."
     )
     topology: Literal["replicas"] = Field(default="replicas", description="replicas: one engine per card.")

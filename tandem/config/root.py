@@ -1,8 +1,11 @@
 from pydantic import Field, ValidationInfo, field_validator
 
 from tandem.config.base import Model, Name
+from tandem.config.bundle import BundleConfig
+from tandem.config.doctor import DoctorConfig
 from tandem.config.edge import EdgeConfig
 from tandem.config.engine import EngineConfig
+from tandem.config.gpu import GpuConfig
 from tandem.config.host import HostConfig
 from tandem.config.release import Release
 from tandem.config.router import RouterConfig
@@ -17,6 +20,11 @@ class Config(Model):
     """All that an operator declares about one host."""
 
     host: HostConfig = Field(default=HostConfig(), description="What the machine must have.")
+    doctor: DoctorConfig = Field(default=DoctorConfig(), description="Thresholds of the checks.")
+    gpu: GpuConfig = Field(description="Driver, CUDA and how containers reach the cards.")
+    bundle: BundleConfig | None = Field(
+        default=None, description="Install from this folder and ask no network; leave out to use the sources."
+    )
     secrets: dict[SecretName, SecretSource] = Field(
         default={}, description="Given secrets; those not named are generated."
     )

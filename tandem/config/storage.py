@@ -29,3 +29,9 @@ class StorageConfig(Model):
         default=None,
         description="UUID of a filesystem that is there already and shall be used; leave out to let Tandem choose.",
     )
+    erase: (
+        Annotated[str, Form(r"[A-Za-z0-9._-]+", "a serial number", "as printed by: lsblk -dno SERIAL DEVICE")] | None
+    ) = Field(default=None, description="Serial number of the disk whose whole content may be destroyed, once.")
+    advised_read_mib_per_second: int = Field(
+        default=1000, ge=1, description="Warn of a weights disk that reads slower than this (MiB/s)."
+    )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tandem.config import Config, load
+from tandem.config.inlined import inlined
 from tandem.render import render_host
 from tandem.render.tree import Directory, Entry, File, Generated, Group, Link, Tree
 
@@ -20,10 +21,10 @@ LISTING: Final = "LISTING"
 
 
 def example() -> Config:
-    """group_data/prod.py, each of its zero digests replaced by a digest of its own so that a mix-up shows."""
+    """group_data/prod.py with the files it names, each zero digest replaced by its own so that a mix-up shows."""
     read = runpy.run_path(str(ROOT / "group_data/prod.py"))
     values = {name: value for name, value in read.items() if not name.startswith("_")}
-    return load(_with_digests(values, ""), HOST)
+    return load(_with_digests(inlined(values, HOST), ""), HOST)
 
 
 def _with_digests(value: Any, path: str) -> Any:

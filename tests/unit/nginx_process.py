@@ -32,13 +32,20 @@ def free_ports(count: int) -> list[int]:
 
 def example_config(**edge: object) -> Config:
     image = f"registry.example/image@sha256:{'0' * 64}"
-    model = {"name": "m", "repository": "a/m", "revision": "0" * 40, "files": {"config.json": "0" * 64}}
+    manifest = {
+        "repository": "a/m",
+        "revision": "0" * 40,
+        "files": {"config.json": {"bytes": 1, "sha256": "0" * 64}},
+        "weight_bytes": 1,
+        "config": {"model_type": "gpt_oss"},
+    }
     return Config.model_validate(
         {
-            "weights": {"sources": [{"path": "/srv/source"}]},
+            "gpu": {"driver_source": "none"},
+            "weights": {"sources": [{"kind": "folder", "path": "/srv/source"}]},
             "webui": {"image": image, "admin_email": "admin@ai.example"},
             "edge": {"server_name": "ai.example", **edge},
-            "releases": {"a": {"image": image, "model": model}},
+            "releases": {"a": {"image": image, "model": {"name": "m", "manifest": manifest}}},
             "release": "a",
         }
     )

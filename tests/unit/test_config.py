@@ -13,6 +13,7 @@ from tandem.config import Config, ConfigError, load
 
 ROOT = Path(__file__).resolve().parents[2]
 DIGEST = "0" * 64
+FILE = {"bytes": 1000, "sha256": DIGEST}
 Data = dict[str, Any]
 
 GOOD: Data = {
@@ -22,13 +23,18 @@ GOOD: Data = {
             "image": f"registry.example/vllm@sha256:{DIGEST}",
             "model": {
                 "name": "gpt-oss-20b",
-                "repository": "openai/gpt-oss-20b",
-                "revision": "0" * 40,
-                "files": {"config.json": DIGEST},
+                "manifest": {
+                    "repository": "openai/gpt-oss-20b",
+                    "revision": "0" * 40,
+                    "files": {"config.json": FILE},
+                    "weight_bytes": 10**9,
+                    "config": {"model_type": "gpt_oss"},
+                },
             },
         }
     },
-    "weights": {"sources": [{"path": "/models"}]},
+    "gpu": {"driver_source": "none"},
+    "weights": {"sources": [{"kind": "folder", "path": "/models"}]},
     "webui": {"image": f"registry.example/webui@sha256:{DIGEST}", "admin_email": "admin@chat.example"},
     "edge": {"server_name": "chat.example"},
 }
@@ -71,7 +77,7 @@ def test_lists_and_tuples_are_both_accepted() -> None:
     assert load(changed("engine/cards", [1]), host="gpu1") == load(changed("engine/cards", (1,)), host="gpu1")
 
 
-MODEL = "releases/a/model"
+MANIFEST = "releases/a/model/manifest"
 FORM_NAME = "1 to 63 of a-z, 0-9, '.', '_', '-', beginning with a letter or digit"
 FORM_PATH = "a path that begins with / and has only A-Z a-z 0-9 . _ / + @ : -"
 FORM_IMAGE = "REGISTRY/NAME@sha256: and 64 lowercase hexadecimal digits, without a tag"
@@ -85,26 +91,26 @@ BAD: list[tuple[str, object, str]] = [
         f"'docker.io/vllm:0.33@sha256:{'0' * 28}...' is not an image pinned by digest; give {FORM_IMAGE}",
     ),
     # path, value put there, the sentence after "path: "
-    (f"{MODEL}/revision", "main", "'main' is not a 40-digit revision; give 40 lowercase hexadecimal digits"),
+    (f"{MANIFEST}/revision", "main", "'main' is not a 40-digit revision; give 40 lowercase hexadecimal digits"),
     (
-        f"{MODEL}/revision",
+        f"{MANIFEST}/revision",
         "0" * 40 + "\n",
         f"'{'0' * 40}\\n' is not a 40-digit revision; give 40 lowercase hexadecimal digits",
     ),
     (
-        f"{MODEL}/revision",
+        f"{MANIFEST}/revision",
         "x" * 99,
         f"'{'x' * 55}...' is not a 40-digit revision; give 40 lowercase hexadecimal digits",
     ),
-    (f"{MODEL}/repository", "gpt-oss", "'gpt-oss' is not a repository; give OWNER/NAME, e.g. openai/gpt-oss-20b"),
-    (f"{MODEL}/files", {}, "is empty; give at least 1"),
+    (f"{MANIFEST}/repository", "gpt-oss", "'gpt-oss' is not a repository; give OWNER/NAME, e.g. openai/gpt-oss-20b"),
+    (f"{MANIFEST}/files", {}, "is empty; give at least 1"),
     (
-        f"{MODEL}/files",
-        {"x.json": DIGEST},
-        "config.json is not among the files; give every file of the model with its SHA-256",
+        f"{MANIFEST}/files",
+        {"x.json": FILE},
+        "config.json is not among the files; give every file of the model",
     ),
     (
-        f"{MODEL}/files/config.json",
+        f"{MANIFEST}/files/config.json/sha256",
         "abc",
         "'abc' is not a SHA-256; give 64 lowercase hexadecimal digits (sha256sum FILE)",
     ),
@@ -190,6 +196,10 @@ BAD: list[tuple[str, object, str]] = [
     ("host/accept_untested_os", "yes", "'yes' is text; give True or False"),
     ("host/extra_packages", "htop", "'htop' is text; give a list: [...]"),
     ("weights/sources", [], "is empty; give at least 1"),
+    ("weights/parallel_downloads", 17, "17 is too large; give 16 or less"),
+    ("weights/stall_timeout_seconds", 0, "0 is too small; give 1 or more"),
+    (f"{MANIFEST}/weight_bytes", 0, "0 is too small; give 1 or more"),
+    (f"{MANIFEST}/files/config.json/bytes", -1, "-1 is too small; give 0 or more"),
     ("weights/directory", "srv", f"'srv' is not an absolute path; give {FORM_PATH}"),
     ("weights/directory", "/srv/../etc", "'/srv/../etc' has a '..' part; give the path without it"),
     (
@@ -245,11 +255,13 @@ BAD_SHAPES: list[tuple[Callable[[Data], None], str]] = [
     ),
     (
         without("weights"),
-        "weights: missing; give a dict with directory, sources (Where model files are kept and where they come from)",
+        "weights: missing; give a dict with directory, sources, parallel_downloads, stall_timeout_seconds, "
+        "remove_unused (Where model files are kept and where they come from)",
     ),
     (
-        without("releases/a/model/files"),
-        "releases/a/model/files: missing; give a dict: {...} (Every file of the model with its SHA-256)",
+        without("releases/a/model/manifest/files"),
+        "releases/a/model/manifest/files: missing; give a dict: {...} "
+        "(Every file of the model with its size and SHA-256)",
     ),
     (
         listed(*SOURCES, value={"kind": "mirror"}),
@@ -268,6 +280,15 @@ BAD_SHAPES: list[tuple[Callable[[Data], None], str]] = [
         listed(*SOURCES, value={"kind": "registry", "insecur": True}),
         "runtime/image_sources/0/insecur: unknown name; did you mean insecure?",
     ),
+    (
+        listed("weights", "sources", value={"path": "/models"}),
+        "weights/sources/0: kind is missing; give 'folder' or 'archive' or 'http' or 'huggingface' or 'modelscope'",
+    ),
+    (
+        listed("weights", "sources", value={"kind": "huggingface", "endpoint": "https://hub.example/"}),
+        "weights/sources/0/endpoint: 'https://hub.example/' is not an address; "
+        "give https://HOST[:PORT][/PATH] without a slash at the end",
+    ),
     (listed("engine", "cards", value=16), "engine/cards/0: 16 is too large; give 15 or less"),
     (listed("engine", "cards", value=0.0), "engine/cards/0: 0.0 is a number; give a whole number"),
     (listed("edge", "alternative_names", value=7), "edge/alternative_names/0: 7 is a number; give text in quotes"),
@@ -284,8 +305,8 @@ BAD_SHAPES: list[tuple[Callable[[Data], None], str]] = [
         'releases/0.1: the name 0.1 is a number, not text; give it in quotes: "0.1"',
     ),
     (
-        lambda data: data["releases"]["a"]["model"]["files"].update({"../x": DIGEST}),
-        "releases/a/model/files/../x: '../x' is not a path inside the model's folder; "
+        lambda data: data["releases"]["a"]["model"]["manifest"]["files"].update({"../x": FILE}),
+        "releases/a/model/manifest/files/../x: '../x' is not a path inside the model's folder; "
         "give e.g. config.json or sub/file.json",
     ),
     (
@@ -315,7 +336,7 @@ def test_each_wrong_shape_has_its_own_sentence(spoil: Callable[[Data], None], se
 
 
 def test_all_errors_come_in_one_report_that_names_the_host() -> None:
-    data = changed("releases/a/model/revision", "main")
+    data = changed("releases/a/model/manifest/revision", "main")
     data |= {"release": "b", "edge": {"server_name": "a", "x": 1}, "engine": {"cards": "0"}, "webui": None}
     assert report(data).splitlines() == [
         "the configuration of gpu1 has 5 errors:",
@@ -323,7 +344,7 @@ def test_all_errors_come_in_one_report_that_names_the_host() -> None:
         "  webui: None is given; give a dict with image, name, admin_email, admin_name, ready_timeout_seconds",
         "  edge/x: unknown name; known here: server_name, alternative_names, https_port, http_port, basic_user, "
         "api_client, maximum_body_mib",
-        "  releases/a/model/revision: 'main' is not a 40-digit revision; give 40 lowercase hexadecimal digits",
+        "  releases/a/model/manifest/revision: 'main' is not a 40-digit revision; give 40 lowercase hexadecimal digits",
         "  release: 'b' is not declared in releases; give one of: a",
         "group_data/prod.py explains every option; nothing was changed on gpu1",
     ]

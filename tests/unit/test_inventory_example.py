@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = (ROOT / "group_data/prod.py").read_text()
 WITH_ALTERNATIVES = re.sub(r"^(\s*)#: ", r"\1", EXAMPLE, flags=re.MULTILINE)
 
-SHOWN_WITH_A_VALUE = {"Config.storage", "Release.arguments", "Release.environment"}
+SHOWN_WITH_A_VALUE = {"Config.storage", "GpuConfig.repositories", "Release.arguments", "Release.environment"}
 """Options whose default is nothing at all, which would show nothing."""
 
 

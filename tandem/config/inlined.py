@@ -1,0 +1,58 @@
+"""Files on the operator's machine that the configuration names: read, and put in the place of their path."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from tandem.config.errors import ConfigError
+
+_ARMOUR = "-----BEGIN"
+
+
+def inlined(values: Mapping[str, Any], host: str) -> dict[str, Any]:
+    """``values`` with every manifest and public key read. Paths are relative to the folder that pyinfra runs in.
+
+    Raises ConfigError that names the option and the file; anything that is not a path is left for validation.
+    """
+    found = dict(values)
+    try:
+        found["releases"] = _each(values.get("releases"), lambda one: _below(one, "model", "manifest", _manifest))
+        gpu = values.get("gpu")
+        if isinstance(gpu, Mapping) and isinstance(gpu.get("repositories"), list | tuple):
+            found["gpu"] = {**gpu, "repositories": [_at(one, "key", _key) for one in gpu["repositories"]]}
+        found["bundle"] = _at(values.get("bundle"), "key", _key)
+    except OSError as error:
+        raise ConfigError(
+            f"{error.filename} can't be read ({error.strerror}); the configuration names it. "
+            f"Nothing was changed on {host}"
+        ) from None
+    except ValueError as error:
+        raise ConfigError(f"{error}; nothing was changed on {host}") from None
+    return {name: value for name, value in found.items() if name in values}
+
+
+def _each(values: Any, change: Callable[[Any], Any]) -> Any:
+    return {name: change(one) for name, one in values.items()} if isinstance(values, Mapping) else values
+
+
+def _at(value: Any, name: str, read: Callable[[str], Any]) -> Any:
+    if isinstance(value, Mapping) and isinstance(value.get(name), str):
+        return {**value, name: read(value[name])}
+    return value
+
+
+def _below(value: Any, outer: str, name: str, read: Callable[[str], Any]) -> Any:
+    return {**value, outer: _at(value[outer], name, read)} if isinstance(value, Mapping) and outer in value else value
+
+
+def _manifest(path: str) -> Any:
+    text = Path(path).expanduser().read_text()
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"{path} is not a manifest ({error}): make it anew with python -m tandem.manifest") from None
+
+
+def _key(path: str) -> str:
+    return path if path.startswith(_ARMOUR) else Path(path).expanduser().read_text()
