@@ -1,133 +1,161 @@
-"""Runs on the host as root, standard library only: copies a model's files from local folders and publishes them.
+"""Runs on the host as root, standard library only: brings a model's files and publishes them.
 
-Input: JSON on standard input {"directory", "revision", "files": {name: sha256}, "sources": [folders]}.
+Input: JSON on standard input {"directory", "repository", "revision", "files": {name: {"bytes", "sha256"}},
+"sources": [as ``tandem.config.weights`` has them], "parallel_downloads", "stall_timeout_seconds"}; "mounted": true when
+DIRECTORY must be a mount.
 
-Files are copied to DIRECTORY/.incoming-REVISION, hashed while they are copied, and published by one rename when every
-hash
-matches. In a model that is published already, only wrong files are replaced, each by a rename. A file whose hash does
-not match
-is kept under DIRECTORY/quarantine and ends the run with status 1: nothing is published.
+Files come to DIRECTORY/.incoming-REVISION: NAME.part grows, over runs too, and becomes NAME when its hash is right.
+When every one is, one rename publishes them; in a model that is published already, only wrong files are replaced, each
+by a rename. Files that another published model has are hard links to it. A file whose hash does not match is kept under
+DIRECTORY/quarantine and ends the run with status 1: nothing is published. One run at a time; a dead one leaves no lock.
 """
 
-import hashlib
 import json
 import os
 import shutil
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
-CHUNK = 8 * 2**20
-ROOM = 1.05  # of the model's size: the filesystem needs a little for itself
+from tandem.domain.weights import FIRST_WAIT_SECONDS, ROOM, Wanted, size, wanted_files
+from tandem.hostside.bringing import Bench, Mismatch
+from tandem.hostside.download import Net, Stopped, Unavailable
+from tandem.hostside.lock import LockHeld, lock
+from tandem.hostside.model_files import held, record, record_links, recorded, state, sync_folder
+from tandem.hostside.model_sources import Source, made
+from tandem.hostside.telling import Progress, tell
+
+PATIENCE_SECONDS = 3600
+ASK_AGAIN_SECONDS = 15
 
 
-def sha256(path: str) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def sync_folder(path: str) -> None:
-    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def find_source(sources: list[str], revision: str, names: list[str]) -> str:
-    """The first folder that holds every file."""
-    tried = []
-    for source in sources:
-        folder = f"{source}/{revision}"
-        absent = [name for name in names if not os.path.isfile(f"{folder}/{name}")]
-        if not absent:
-            return folder
-        tried.append(f"{folder} lacks {', '.join(absent[:3])}")
-    sys.exit(f"no source has this model: {'; '.join(tried)}\nnothing was copied; weights.sources names the folders")
-
-
-def copy(source: str, target: str) -> str:
-    """Copies and answers the SHA-256 of what was copied."""
-    digest = hashlib.sha256()
-    os.makedirs(os.path.dirname(target), exist_ok=True)
-    with open(source, "rb") as old, open(target, "wb") as new:
-        while chunk := old.read(CHUNK):
-            digest.update(chunk)
-            new.write(chunk)
-        new.flush()
-        os.fchmod(new.fileno(), 0o644)
-        os.fsync(new.fileno())
-    return digest.hexdigest()
-
-
-def quarantine(directory: str, path: str) -> str:
-    folder = f"{directory}/quarantine"
-    os.makedirs(folder, exist_ok=True)
-    kept = f"{folder}/{os.path.basename(path)}"
-    os.replace(path, kept)
-    return kept
-
-
-def record(folder: str, files: dict[str, str]) -> None:
-    stamps: dict[str, Any] = {}
-    for name, digest in files.items():
-        found = os.stat(f"{folder}/{name}")
-        stamps[name] = [found.st_size, found.st_mtime_ns, found.st_ctime_ns, digest]
-    temporary = f"{folder}/.verified.json"
-    with open(temporary, "w") as file:
-        json.dump(stamps, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, f"{folder}/verified.json")
-    sync_folder(folder)
+def wait_for_the_others(stack: ExitStack, directory: str, revision: str) -> None:
+    """A run whose operator has gone ends its downloads by itself: wait for it rather than refuse."""
+    path, why = Path(directory, ".lock"), f"bring model revision {revision[:12]}"
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            stack.enter_context(lock(path, "install", why, ASK_AGAIN_SECONDS))
+            return
+        except LockHeld as error:
+            if time.monotonic() > deadline:
+                sys.exit(str(error))
+            tell(f"waiting: {str(error).partition('. ')[0]}")
 
 
 def fetch(job: dict[str, Any]) -> None:
-    directory, revision, files = job["directory"], job["revision"], job["files"]
-    published = f"{directory}/{revision}"
-    incoming = f"{directory}/.incoming-{revision}"
-    present = published if os.path.isdir(published) else incoming
-    wrong = [
-        n
-        for n, digest in files.items()
-        if not (os.path.isfile(f"{present}/{n}") and sha256(f"{present}/{n}") == digest)
-    ]
-    source = find_source(job["sources"], revision, wrong)
-    needed = sum(os.path.getsize(f"{source}/{name}") for name in wrong)
-    free = shutil.disk_usage(directory).free
-    if needed * ROOM > free:
-        need, have = needed * ROOM / 2**30, free / 2**30
-        sys.exit(f"{directory} has {have:.1f} GiB free and {need:.1f} GiB is needed; nothing was copied")
-    os.makedirs(incoming, exist_ok=True)
-    for number, name in enumerate(wrong, 1):
-        began = time.monotonic()
-        seen = copy(f"{source}/{name}", f"{incoming}/{name}")
-        if seen != files[name]:
-            kept = quarantine(directory, f"{incoming}/{name}")
-            sys.exit(
-                f"{source}/{name}: its SHA-256 is {seen}, the release says {files[name]}\n"
-                f"the copy is at {kept}; nothing was published: correct the file or the release's files"
-            )
-        size = os.path.getsize(f"{incoming}/{name}") / 2**20
-        print(f"{number}/{len(wrong)} {name}: {size:.1f} MiB verified in {time.monotonic() - began:.1f} s", flush=True)
-    publish(directory, published, incoming, wrong, files)
+    directory, revision = job["directory"], job["revision"]
+    files = wanted_files(job["files"])
+    if job.get("mounted") and not os.path.ismount(directory):
+        sys.exit(
+            f"{directory} is not mounted, and model files there would fill the root filesystem; nothing was fetched: "
+            "`systemctl status` of its mount unit says why"
+        )
+    os.makedirs(directory, exist_ok=True)
+    with ExitStack() as stack:
+        wait_for_the_others(stack, directory, revision)
+        published = f"{directory}/{revision}"
+        bench = Bench(directory, f"{directory}/.incoming-{revision}", Progress())
+        wrong = wrong_files(published, files)
+        os.makedirs(bench.incoming, exist_ok=True)
+        donors = held(directory)
+        missing = [file for file in wrong if not (bench.has(file) or bench.shares(file, donors))]
+        record_links(donors)
+        require_room(directory, missing, bench)
+        bring(job, missing, bench)
+        publish(directory, published, bench.incoming, wrong, files)
 
 
-def publish(directory: str, published: str, incoming: str, names: list[str], files: dict[str, str]) -> None:
-    """The record comes with the model, so that a run cut short never leaves one to be hashed again at every run."""
+def wrong_files(published: str, files: list[Wanted]) -> list[Wanted]:
     if not os.path.isdir(published):
-        record(incoming, files)
-        os.chmod(incoming, 0o755)  # noqa: S103 - engines read it as their own user
-        sync_folder(incoming)
+        return files
+    records = recorded(published)
+    return [file for file in files if state(published, file, records.get(file.name)) == "wrong"]
+
+
+def require_room(directory: str, missing: list[Wanted], bench: Bench) -> None:
+    """What is there of a file need not fit again."""
+    needed = ROOM * sum(file.bytes - bench.size_of_part(file) for file in missing)
+    free = shutil.disk_usage(directory).free
+    if needed > free:
+        sys.exit(
+            f"{directory} has {size(free)} free and {size(needed)} is needed for {len(missing)} files; nothing was "
+            "fetched: make room, or let weights.remove_unused remove models that no release uses"
+        )
+
+
+def bring(job: dict[str, Any], missing: list[Wanted], bench: Bench) -> None:
+    """Every source is asked for what the ones before it did not have. Ends the program when files are left."""
+    net = Net(job["stall_timeout_seconds"], tell, bench.progress.add, job.get("first_wait_seconds", FIRST_WAIT_SECONDS))
+    left, said = missing, dict[str, list[str]]()
+    bench.start(missing)
+    with bench.progress:
+        for one in job["sources"] if missing else []:
+            source = made(one, job["repository"], job["revision"], net)
+            left = [file for file in left if not bench.has_come(file)]
+            if left:
+                said[f"{one['kind']} {source.label}"] = from_one(source, left, job["parallel_downloads"], bench, net)
+        left = [file for file in left if not bench.has_come(file)]
+    if left:
+        reasons = "\n".join(f"  {label}: {'; '.join(why[:3])}" for label, why in said.items())
+        names = ", ".join(file.name for file in left[:3]) + (", ..." if len(left) > 3 else "")
+        sys.exit(
+            f"no source gave {len(left)} of {len(job['files'])} files of model revision {job['revision']} ({names}):\n"
+            f"{reasons}\n"
+            "nothing was published, and what came is kept: mend a source (weights.sources), then run this again"
+        )
+
+
+def from_one(source: Source, files: list[Wanted], at_once: int, bench: Bench, net: Net) -> list[str]:
+    """Brings what ``source`` has; answers "FILE: why not" for each file that it did not give."""
+    try:
+        found, refused = source.find(files)
+    except Unavailable as error:
+        return [str(error)]
+    tell(f"{len(found)} of {len(files)} files from {source.label}")
+    with ThreadPoolExecutor(source.at_once or at_once) as pool:
+        results = [pool.submit(bench.bring, source, file, net) for file in found]
+    failures = {file.name: result.exception() for file, result in zip(found, results, strict=True)}
+    for failure in failures.values():
+        if isinstance(failure, Mismatch):
+            sys.exit(str(failure))
+    for name, failure in failures.items():
+        if isinstance(failure, Unavailable):
+            refused[name] = str(failure)
+        elif failure and not isinstance(failure, Stopped):
+            raise failure
+    return [f"{name}: {why}" for name, why in refused.items()]
+
+
+def publish(directory: str, published: str, incoming: str, names: list[Wanted], files: list[Wanted]) -> None:
+    """The record comes with the model, so that a run cut short never leaves one to be hashed again at every run."""
+    hashes = {file.name: file.sha256 for file in files}
+    for leftover in Path(incoming).rglob("*.part"):
+        leftover.unlink()
+    if not os.path.isdir(published):
+        record(incoming, hashes)
+        for folder in {incoming, *(os.path.dirname(f"{incoming}/{name}") for name in hashes)}:
+            os.chmod(folder, 0o755)  # noqa: S103 - engines read it as their own user
+            sync_folder(folder)
         os.rename(incoming, published)
+        tell(f"published {len(files)} files at {published}")
     else:
-        for name in names:
-            os.makedirs(os.path.dirname(f"{published}/{name}"), exist_ok=True)
-            os.replace(f"{incoming}/{name}", f"{published}/{name}")
+        for file in names:
+            os.makedirs(os.path.dirname(f"{published}/{file.name}"), exist_ok=True)
+            os.replace(f"{incoming}/{file.name}", f"{published}/{file.name}")
         shutil.rmtree(incoming)
-        record(published, files)
+        record(published, hashes)
     sync_folder(directory)
 
 
 if __name__ == "__main__":
-    fetch(json.load(sys.stdin))
+    try:
+        fetch(json.load(sys.stdin))
+    except OSError as error:
+        sys.exit(
+            f"{error.filename or 'model files'}: {error.strerror or error}; nothing was published, and what came is "
+            "kept: mend the cause, then run this again"
+        )

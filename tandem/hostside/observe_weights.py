@@ -1,45 +1,16 @@
 """Runs on the host as root, standard library only: which wanted model files are published and unchanged.
 
-Input: one JSON argument {"directory": weights folder, "models": {revision: {file: sha256}}}.
-Output: one JSON line {revision: {"published": bool, "wrong": [files missing, changed or of another hash]}}.
-
-A model is published by one rename after every hash matched; verified.json beside its files then records size, time and
-hash of each. A file with the recorded size and times is taken as unchanged; any other file is hashed again.
+Input: one JSON argument {"directory": weights folder, "models": {revision: {file: {"bytes", "sha256"}}}}.
+Output: one JSON line {revision: {"published": bool, "wrong": [files missing, changed or of another hash],
+"unrecorded": [files that are right, and were hashed because their record is missing or of another time]}}.
 """
 
-import hashlib
 import json
 import os
 import sys
 
-
-def sha256(path: str) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def stamp(path: str) -> list[int]:
-    """Size, modification and inode-change time (nanoseconds): the last can't be set back by hand."""
-    found = os.stat(path)
-    return [found.st_size, found.st_mtime_ns, found.st_ctime_ns]
-
-
-def verified(folder: str) -> dict[str, list[int | str]]:
-    try:
-        with open(f"{folder}/verified.json") as file:
-            records: dict[str, list[int | str]] = json.load(file)
-            return records
-    except (FileNotFoundError, ValueError):
-        return {}
-
-
-def right(folder: str, name: str, wanted: str, record: list[int | str] | None) -> bool:
-    path = f"{folder}/{name}"
-    if not os.path.isfile(path):
-        return False
-    if record == [*stamp(path), wanted]:
-        return True
-    return sha256(path) == wanted
+from tandem.domain.weights import wanted_files
+from tandem.hostside.model_files import recorded, state
 
 
 def main() -> None:
@@ -47,9 +18,13 @@ def main() -> None:
     answer = {}
     for revision, files in asked["models"].items():
         folder = f"{asked['directory']}/{revision}"
-        records = verified(folder)
-        wrong = [name for name, wanted in files.items() if not right(folder, name, wanted, records.get(name))]
-        answer[revision] = {"published": os.path.isdir(folder), "wrong": wrong}
+        records = recorded(folder)
+        states = {file.name: state(folder, file, records.get(file.name)) for file in wanted_files(files)}
+        answer[revision] = {
+            "published": os.path.isdir(folder),
+            "wrong": [name for name, found in states.items() if found == "wrong"],
+            "unrecorded": [name for name, found in states.items() if found == "right"],
+        }
     print(json.dumps(answer))
 
 

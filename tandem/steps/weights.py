@@ -6,11 +6,22 @@ from tandem.steps.run import Run
 
 @deploy("Weights")
 def publish(run: Run) -> None:
-    """The wanted release's model files, verified."""
-    model, config = run.config.wanted.model, run.config.weights
+    """The wanted release's model files, verified; models that nothing uses go first, so that there is room."""
+    config, manifest = run.config.weights, run.config.wanted.model.manifest
+    releases = run.config.releases
+    weights.remove_unused(
+        name="Unused models",
+        directory=config.directory,
+        declared=sorted({release.model.revision for release in releases.values()}),
+        undeclared=sorted({slot.release for slot in run.state.slots.values()} - releases.keys()),
+        consent=config.remove_unused,
+    )
     weights.publish(
         name="Model files",
         directory=config.directory,
-        models={model.revision: model.files},
-        sources=[source.path for source in config.sources],
+        models={manifest.revision: manifest.model_dump(include={"repository", "files"})},
+        sources=[source.model_dump() for source in config.sources],
+        parallel_downloads=config.parallel_downloads,
+        stall_timeout_seconds=config.stall_timeout_seconds,
+        mounted=run.config.storage is not None,
     )

@@ -19,11 +19,16 @@ def sha256(path: str) -> str:
 
 def model(folder: str) -> dict[str, Any]:
     with open(f"{folder}/verified.json") as file:
-        verified = {name: record[-1] for name, record in json.load(file).items()}
+        records = json.load(file)
     names = [os.path.relpath(os.path.join(at, name), folder) for at, _, files in os.walk(folder) for name in files]
     found = {name: os.stat(f"{folder}/{name}") for name in names if name != "verified.json"}
     return {
-        "verified": verified,
+        "verified": {name: record[-1] for name, record in records.items()},
+        "outdated": [
+            name
+            for name, seen in found.items()
+            if records.get(name, [])[:3] != [seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns]
+        ],
         "hashes": {name: sha256(f"{folder}/{name}") for name in found},
         "modes": {name: f"{stat.S_IMODE(seen.st_mode):04o} {seen.st_uid}" for name, seen in found.items()},
     }
@@ -36,7 +41,7 @@ def main() -> None:
     mounted = json.loads(subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout)
     answer = {
         "mount": mounted["filesystems"][-1],
-        "unfinished": [name for name in os.listdir(directory) if name.startswith(".incoming-")],
+        "unfinished": [name for name in os.listdir(directory) if name.startswith((".incoming-", ".removing-"))],
         "models": {revision: model(f"{directory}/{revision}") for revision in asked["revisions"]},
     }
     print(json.dumps(answer))
