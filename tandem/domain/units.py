@@ -12,10 +12,9 @@ class Unit:
     """A unit that is wanted running.
 
     ``started``: the SHA-256 of the unit file that its process must have been started with; None: any. ``served``: the
-    config hash it must
-    answer;
-    None: not asked. ``enable``: False for generated units (Quadlet), which are enabled by their [Install] section.
-    ``restart``: whether a process started with another digest may be restarted in place (an engine never is).
+    config hash it must answer; None: not asked. ``enable``: False for generated units (Quadlet), which are enabled by
+    their [Install] section. ``restart``: whether a process started with another digest may be restarted in place (an
+    engine never is). ``run``: False for what others start, a timer for example: only its file has to be read.
     """
 
     name: str
@@ -23,6 +22,7 @@ class Unit:
     served: str | None = None
     enable: bool = True
     restart: bool = True
+    run: bool = True
 
 
 @dataclass
@@ -56,7 +56,7 @@ def _compare_one(work: Work, unit: Unit, seen: Mapping[str, Any]) -> None:
     running = seen["active"] in ("active", "activating", "reloading")
     if not running:
         # A unit whose condition failed (time sync in a container) is where it should be.
-        if seen["condition_failed"]:
+        if seen["condition_failed"] or not unit.run:
             return
         work.start.append(unit.name)
         why = f" (it had failed: {seen['result']})" if seen["active"] == "failed" else ""

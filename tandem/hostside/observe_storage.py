@@ -1,75 +1,113 @@
 """Runs on the host as root, standard library only: what is on the weights disk. Reads only.
 
-Input: one JSON argument {"device": path, "directory": mount point}.
-Output: one JSON line {"exists", "block", "bytes", "label", "uuid", "type", "signature", "partitions", "data",
-"mounted"}:
-``signature`` is any filesystem, RAID, LVM or partition-table type that blkid or wipefs knows ("" for none); ``data``
-says that
-the first or last MiB is not all zero; ``mounted`` is the device mounted at the directory ("" for none).
+Input: one JSON argument {"device": path, "directory": mount point, "uuid": of the weights filesystem}.
+Output: one JSON line, see ``look``.
 """
 
+import fcntl
 import json
 import os
 import stat
-import subprocess
+import struct
 import sys
 from typing import Any
 
-MIB = 2**20
+from tandem.hostside.disks import (
+    SECTOR_BYTES,
+    has_data,
+    kernel_folder,
+    mounted_at,
+    node,
+    number,
+    partitions,
+    probe,
+    serial_number,
+    signature,
+    text,
+    uses,
+)
+
+RECORD = "/var/lib/tandem/storage.json"
+XFS_GEOMETRY = 0x80705864  # XFS_IOC_FSGEOMETRY_V1: linux/fs/xfs/libxfs/xfs_fs.h
 
 
-def run(*command: str) -> str:
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+def record() -> dict[str, Any]:
+    """{"filesystems": {UUID: {"read_mib_per_second"}}, "formatting": {"uuid", "serial", "bytes"} while one runs}."""
+    return {"filesystems": {}, **json.loads(text(RECORD) or "{}")}
 
 
-def blkid(device: str) -> dict[str, str]:
-    """Probed from the disk itself (-p), never from blkid's cache."""
-    return dict(line.split("=", 1) for line in run("blkid", "-p", "-o", "export", device).splitlines() if "=" in line)
+def look(device: str, directory: str, uuid: str) -> dict[str, Any]:
+    """What decides what may be done with a device.
+
+    ``mounted``: the device mounted at the directory, "" for none; ``mounted_here``: it is this one; ``elsewhere``: the
+    other device that holds the filesystem ``uuid``; ``below``: the directory holds files while nothing is mounted
+    there; ``read_mib_per_second``: as measured once, null before; ``signature``: any filesystem, RAID, LVM or
+    partition-table type that blkid or wipefs knows; ``data``: something but zeros is on a device without a signature;
+    ``uses``: who else has it; ``filesystem_bytes``: null when unknown; ``unfinished``: our mkfs was cut short there.
+    """
+    at = mounted_at(directory)
+    kept = record()
+    seen: dict[str, Any] = {
+        "exists": os.path.exists(device),
+        "block": False,
+        "mounted": at and (node(at) or at),
+        "mounted_here": False,
+        "elsewhere": "",
+        "below": not at and os.path.isdir(directory) and bool(os.listdir(directory)),
+        "read_mib_per_second": kept["filesystems"].get(uuid, {}).get("read_mib_per_second"),
+    }
+    if seen["exists"] and stat.S_ISBLK(os.stat(device).st_mode):
+        seen |= {"block": True, **_content(device, uuid, kept.get("formatting"))}
+        seen["mounted_here"] = at == number(device)
+        if seen["mounted_here"] and seen["type"] == "xfs":
+            seen["filesystem_bytes"] = _xfs_bytes(directory)
+    if seen.get("uuid") != uuid:
+        seen["elsewhere"] = _holder(uuid)
+    return seen
 
 
-def size(device: str) -> int:
-    with open(device, "rb") as disk:
-        return disk.seek(0, os.SEEK_END)
+def _content(device: str, uuid: str, formatting: dict[str, Any] | None) -> dict[str, Any]:
+    numbers = number(device)
+    folder = kernel_folder(numbers)
+    size_bytes = int(text(f"{folder}/size") or 0) * SECTOR_BYTES
+    probed = probe(device)
+    serial = serial_number(numbers)
+    kind = signature(device, probed)
+    blocks, block_bytes = probed.get("FSLASTBLOCK"), probed.get("FSBLOCKSIZE")
+    return {
+        "bytes": size_bytes,
+        "read_only": text(f"{folder}/ro") == "1",
+        "serial": serial,
+        "type": probed.get("TYPE", ""),
+        "label": probed.get("LABEL", ""),
+        "uuid": probed.get("UUID", ""),
+        "signature": kind,
+        "filesystem_bytes": int(blocks) * int(block_bytes) if blocks and block_bytes else None,
+        "partitions": partitions(numbers),
+        "data": not kind and has_data(device, size_bytes),
+        "uses": [] if probed.get("UUID") == uuid else uses(device),
+        "unfinished": formatting == {"uuid": uuid, "serial": serial, "bytes": size_bytes},
+    }
 
 
-def has_data(device: str) -> bool:
-    with open(device, "rb") as disk:
-        first = disk.read(MIB)
-        disk.seek(max(0, disk.seek(0, os.SEEK_END) - MIB))
-        return any(first) or any(disk.read(MIB))
+def _holder(uuid: str) -> str:
+    link = f"/dev/disk/by-uuid/{uuid}"
+    device = os.path.realpath(link)
+    # The link may be older than what it points at.
+    return device if os.path.exists(link) and probe(device).get("UUID") == uuid else ""
 
 
-def partitions(device: str) -> list[str]:
-    tree = json.loads(run("lsblk", "--json", "--output", "NAME,TYPE", device) or "{}")
-    return [child["name"] for disk in tree.get("blockdevices", []) for child in disk.get("children", [])]
-
-
-def mounted(directory: str) -> str:
-    with open("/proc/self/mounts") as file:
-        found = [line.split()[0] for line in file if line.split()[1] == directory]
-    return found[-1] if found else ""
-
-
-def main() -> None:
-    asked = json.loads(sys.argv[1])
-    device = asked["device"]
-    exists = os.path.exists(device)
-    answer: dict[str, Any] = {"exists": exists, "block": False, "mounted": mounted(asked["directory"])}
-    if exists and stat.S_ISBLK(os.stat(device).st_mode):
-        probed = blkid(device)
-        wiped = json.loads(run("wipefs", "--json", "--no-act", device) or "{}").get("signatures", [])
-        answer |= {
-            "block": True,
-            "bytes": size(device),
-            "label": probed.get("LABEL", ""),
-            "uuid": probed.get("UUID", ""),
-            "type": probed.get("TYPE", ""),
-            "signature": probed.get("TYPE") or probed.get("PTTYPE") or (wiped[0]["type"] if wiped else ""),
-            "partitions": partitions(device),
-            "data": has_data(device),
-        }
-    print(json.dumps(answer))
+def _xfs_bytes(directory: str) -> int:
+    """Of a mounted xfs, whose superblock on the disk lags behind."""
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        answer = fcntl.ioctl(handle, XFS_GEOMETRY, bytes(112))
+    finally:
+        os.close(handle)
+    block_bytes: int = struct.unpack_from("I", answer, 0)[0]
+    blocks: int = struct.unpack_from("Q", answer, 32)[0]
+    return block_bytes * blocks
 
 
 if __name__ == "__main__":
-    main()
+    print(json.dumps(look(**json.loads(sys.argv[1]))))

@@ -20,12 +20,12 @@ OWN_CONTENT = re.compile(
     r"/etc/(machine-id|hostname|hosts|resolv\.conf|ld\.so\.cache|mtab|[g]?shadow-?|passwd-?|group-?|subuid-?|subgid-?"
     r"|\.pwd\.lock|ssl/.*|systemd/network/.*|systemd/system/rehearsal-.*|cdi/.*|rehearsal/.*)"
     r"|/usr/local/lib/rehearsal/.*"
-    r"|/var/lib/tandem/history\.jsonl"
+    r"|/var/lib/tandem/(history\.jsonl|storage\.json)"
 )
 # Below these only the folder itself counts: databases and byte code.
 CLOSED = re.compile(r"/var/lib/tandem/webui/[a-z]+|.*/__pycache__|/srv/weights/lost\+found")
 LEFTOVER = re.compile(
-    r"\..*\.tandem|\.incoming-.*|.*\.new|\.verified\.json|quarantine|\.tandem-secrets-.*|.*\.dpkg-\w+"
+    r"\..*\.tandem|\.incoming-.*|\.tandem-read-speed|.*\.new|\.verified\.json|quarantine|\.tandem-secrets-.*|.*\.dpkg-\w+"
 )
 # What the first or the second boot of a host makes.
 BOOTED = re.compile(r"/etc/\.updated|/etc/ssh/ssh_host_.*")

@@ -33,8 +33,10 @@ def owned_units() -> list[str]:
     """The units that Tandem put here, under the names that systemd knows them by."""
     quadlets = [f"{os.path.basename(path)[:-10]}.service" for path in glob.glob("/etc/containers/systemd/*.container")]
     manifest = json.loads(content("/var/lib/tandem/manifest.json"))["paths"]
-    plain = [path for path in manifest if re.fullmatch(r"/etc/systemd/system/[^/]+\.(service|mount)", path)]
-    return sorted({*quadlets, *(os.path.basename(path) for path in plain)})
+    plain = [path for path in manifest if re.fullmatch(r"/etc/systemd/system/[^/]+\.(service|mount|timer)", path)]
+    # A service that a timer starts is at rest most of the time.
+    resting = {path.replace(".timer", ".service") for path in plain if path.endswith(".timer")}
+    return sorted({*quadlets, *(os.path.basename(path) for path in plain if path not in resting)})
 
 
 def show(units: list[str]) -> dict[str, dict[str, str]]:
