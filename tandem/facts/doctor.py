@@ -10,20 +10,17 @@ class DoctorState(Answer):
     """Everything that decides whether this host can be provisioned, asked before anything is touched.
 
     Ask it with ``_sudo=False``: it takes root by itself, and answers {"missing": "python3"}, "sudo program" or "sudo"
-    where
-    it can't go on.
+    where it can't go on.
     """
 
     program = "observe_doctor"
 
     def command(self, question: Any = None) -> StringCommand:
-        program = host_program(self.program, question)
         return StringCommand(
             'if ! command -v python3 >/dev/null; then echo \'{"missing": "python3"}\';',
             'elif ! command -v sudo >/dev/null; then echo \'{"missing": "sudo program"}\';',
-            'elif [ "$(id -u)" = 0 ]; then',
-            program,
-            "; elif sudo -n true 2>/dev/null; then sudo -n",
-            program,
-            '; else echo \'{"missing": "sudo"}\'; fi',
+            'elif [ "$(id -u)" != 0 ] && ! sudo -n true 2>/dev/null; then echo \'{"missing": "sudo"}\';',
+            'else $([ "$(id -u)" = 0 ] || echo sudo -n)',
+            host_program(self.program, question),
+            "; fi",
         )

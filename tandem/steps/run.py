@@ -10,11 +10,11 @@ from tandem import journal
 from tandem.config import Config, ConfigError, load
 from tandem.config.placeholders import placeholders
 from tandem.domain import slots
-from tandem.domain.doctor import Needs, refusals
+from tandem.domain.doctor import refusals, warnings
 from tandem.domain.rollout import State
-from tandem.facts.doctor import DoctorState
 from tandem.hostside.state import from_record
 from tandem.render.release import release_digest
+from tandem.steps import capacity, doctor
 
 
 @dataclass(frozen=True)
@@ -38,28 +38,33 @@ class Run:
 def begin(command: str) -> Run:
     """Starts the journal, reads the configuration, and refuses a host that can't be provisioned.
 
-    Raises DeployError with the whole report; nothing has been changed then.
+    Raises DeployError with the whole report; nothing has been changed then. What only warns becomes remarks.
     """
+    config = configuration(command)
+    found, rows = doctor.examine(config, "missing")
+    reasons = refusals(rows)
+    if reasons:
+        raise DeployError("\n  ".join([f"{host.name} can't be provisioned; nothing was changed on it:", *reasons]))
+    for line in warnings(rows):
+        journal.remark(host, f"doctor: {line}")
+    run = Run(host.name, config, _state(found["state"]))
+    if run.state.current is None:
+        capacity.plan(config, found)
+    return run
+
+
+def configuration(command: str) -> Config:
+    """Starts the journal of ``command`` and reads the inventory. Raises DeployError with every error in it."""
     journal.start(command)
+    values = {name: value for name, value in host.data.dict().items() if name != doctor.AS_JSON}
     try:
-        config = load(host.data.dict(), host.name)
+        config = load(values, host.name)
     except ConfigError as error:
         raise DeployError(str(error)) from None
     zeros = placeholders(config)
     if zeros:
         raise DeployError("\n  ".join([f"{host.name} was not touched:", *zeros]))
-    needs = _needs(config)
-    question = {
-        "ports": sorted(needs.ports),
-        "uids": slots.UIDS,
-        "folders": sorted({"/", config.runtime.image_store}),
-        "stores": list(config.runtime.additional_image_stores),
-    }
-    found = host.get_fact(DoctorState, question=question, _sudo=False)
-    reasons = refusals(needs, found)
-    if reasons:
-        raise DeployError("\n  ".join([f"{host.name} can't be provisioned; nothing was changed on it:", *reasons]))
-    return Run(host.name, config, _state(found["state"]))
+    return config
 
 
 def _state(record: dict[str, Any] | None) -> State:
@@ -75,21 +80,3 @@ def _state(record: dict[str, Any] | None) -> State:
             f"a rollout is {state.phase} on {host.name}; nothing was changed: let it end, or roll it back"
         )
     return state
-
-
-def _needs(config: Config) -> Needs:
-    ports: dict[int, str] = {
-        config.edge.https_port: "the edge (HTTPS)",
-        config.edge.http_port: "the edge (HTTP redirect)",
-        slots.ROUTER_ENGINE_API_PORT: "the engine router",
-        slots.ROUTER_ENGINE_WEBUI_PORT: "the engine router",
-        slots.ROUTER_WEBUI_PORT: "the WebUI router",
-        **{port: f"the status of {unit}" for unit, port in slots.STATUS_PORT.items()},
-        **{port: f"Open WebUI ({slot})" for slot, port in slots.WEBUI_PORT.items()},
-        **{
-            slots.engine_port(slot, card): f"{slots.engine_unit(slot, card)}"
-            for slot in slots.SLOTS
-            for card in config.engine.cards
-        },
-    }
-    return Needs(config.host.minimum_memory_gib, config.host.minimum_disk_gib, ports, config.host.accept_untested_os)
