@@ -1,6 +1,7 @@
 """Runs on the host as root, standard library only: installs Debian packages and says how far it is.
 
-Input: one JSON argument {"names": [packages], "timeout_seconds": for a silent mirror}.
+Input: one JSON argument {"names": [packages], "timeout_seconds": for a silent mirror, "options": [apt settings as
+NAME=VALUE]}.
 Waits for another apt, keeps configuration files that were changed by hand, never asks. Where apt fails, its last lines
 are printed and the exit status is 1; what it did stays, and a second run goes on.
 """
@@ -19,8 +20,8 @@ TELL_EVERY = 10  # packages
 QUIET = {"DEBIAN_FRONTEND": "noninteractive", "NEEDRESTART_SUSPEND": "1", "LC_ALL": "C.UTF-8"}
 
 
-def apt_get(timeout_seconds: int, *words: str) -> list[str]:
-    options = [
+def apt_get(timeout_seconds: int, options: list[str], *words: str) -> list[str]:
+    settings = [
         "DPkg::Lock::Timeout=300",
         f"Acquire::http::Timeout={timeout_seconds}",
         f"Acquire::https::Timeout={timeout_seconds}",
@@ -28,8 +29,9 @@ def apt_get(timeout_seconds: int, *words: str) -> list[str]:
         "Dpkg::Options::=--force-confdef",
         "Dpkg::Options::=--force-confold",
         "Dpkg::Use-Pty=0",
+        *options,
     ]
-    return ["apt-get", *(word for option in options for word in ("-o", option)), *words]
+    return ["apt-get", *(word for setting in settings for word in ("-o", setting)), *words]
 
 
 def tell(line: str) -> None:
@@ -62,9 +64,10 @@ def run(command: list[str]) -> tuple[int, str]:
 
 def main() -> None:
     job = json.loads(sys.argv[1])
-    install = apt_get(job["timeout_seconds"], "install", "-y", "--no-install-recommends", *job["names"])
+    limit_seconds, options = job["timeout_seconds"], job["options"]
+    install = apt_get(limit_seconds, options, "install", "-y", "--no-install-recommends", *job["names"])
     tell("refreshing the package lists")
-    status, said = run(apt_get(job["timeout_seconds"], "update"))
+    status, said = run(apt_get(limit_seconds, options, "update"))
     if status == 0:
         status, said = run(install)
     if status and "dpkg --configure -a" in said:

@@ -11,15 +11,18 @@ from tandem.operations.live import Commands, LiveCommand
 
 
 @operation()
-def packages(names: Sequence[str], timeout_seconds: int) -> Commands:
-    """Installs the missing ones of these Debian packages; installed ones are left at their version."""
+def packages(names: Sequence[str], timeout_seconds: int, options: Sequence[str] = ()) -> Commands:
+    """Installs the missing ones of these Debian packages; installed ones are left at their version.
+
+    + options: apt settings for this run, as NAME=VALUE (a bundle as the only source)
+    """
     seen = host.get_fact(HostState, question={"packages": list(names), "users": {}, "settings": {}})["packages"]
     missing = [name for name in names if seen[name] is None]
     if not missing:
         host.noop(f"all {len(names)} packages are installed")
         return
     journal.note(host, f"installed {', '.join(missing)}")
-    job = {"names": missing, "timeout_seconds": timeout_seconds}
+    job = {"names": missing, "timeout_seconds": timeout_seconds, "options": list(options)}
     yield LiveCommand(commands.host_program("install_packages", job))
 
 

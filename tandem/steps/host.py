@@ -5,6 +5,8 @@ from pyinfra.api import deploy
 from tandem.domain.slots import UIDS
 from tandem.domain.units import Unit
 from tandem.operations import host, tree, units
+from tandem.render.bundle import apt_options, render_bundle
+from tandem.render.gpu import render_gpu
 from tandem.render.host import SETTINGS, render_foundation
 from tandem.render.runtime import render_runtime
 from tandem.render.storage import render_storage
@@ -30,12 +32,16 @@ def prepare(run: Run) -> None:
     """Folders, users, kernel settings, Tandem's program, then packages: a stock Nginx is masked before it is
     installed.
     """
-    foundation = render_foundation() | render_storage(run.name, run.config) | render_runtime(run.config)
-    tree.apply(name="Tandem's own files", tree=foundation, prune=False)
+    config = run.config
+    foundation = render_foundation() | render_storage(run.name, config) | render_runtime(config)
+    sources = render_bundle(config) | render_gpu(config)
+    # A package source that is no longer named must be gone before the next package comes.
+    tree.apply(name="Tandem's own files", tree=foundation | sources, prune=("/etc/apt/",))
     host.packages(
         name="Debian packages",
         names=[*PACKAGES, *run.config.host.extra_packages],
         timeout_seconds=run.config.host.package_mirror_timeout_seconds,
+        options=apt_options(run.config),
     )
     host.base(name="Users and kernel settings", users=UIDS, settings=SETTINGS)
     units.converge(name="Time synchronisation", wanted=[Unit("systemd-timesyncd.service")])
