@@ -5,9 +5,9 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo --preserve-env)
 BIN := .venv/bin
 # What the rehearsal needs on this machine: a real systemd machine, its network, its images, a browserless client.
 PACKAGES := python3-venv mmdebstrap systemd-container nftables iproute2 podman buildah uidmap openssh-client \
-	e2fsprogs nginx-light apache2-utils openssl
+	e2fsprogs nginx-light apache2-utils openssl gnupg skopeo debian-archive-keyring gcc
 
-.PHONY: rehearse test lint unit host e2e faults bench campaign clean packages
+.PHONY: rehearse test lint unit host e2e faults bench campaign bundle clean packages
 
 rehearse: packages .venv/.ready
 	$(SUDO) $(BIN)/python -m tandem.rehearsal rehearse
@@ -37,6 +37,11 @@ bench: .venv/.ready
 
 campaign: .venv/.ready
 	$(SUDO) $(BIN)/python -m tests.campaign
+
+# All that a host without a network needs, in one folder: make bundle INVENTORY=inventories/prod.py HOST=gpu1 TO=FOLDER
+# OPTIONS: see python -m tandem.bundle --help
+bundle: .venv/.ready
+	@$(BIN)/python -m tandem.bundle --inventory "$(INVENTORY)" --host "$(HOST)" --to "$(TO)" $(OPTIONS)
 
 clean:
 	$(SUDO) $(PYTHON) -m tandem.rehearsal clean

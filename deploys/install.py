@@ -1,12 +1,14 @@
 """Bare OS -> served chat. Never changes what answers: on a host that serves another release, `upgrade` does that."""
 
-from tandem.steps import host, runtime, secrets, services, storage, weights
+from tandem.steps import bundle, gpu, host, runtime, secrets, services, storage, weights
 from tandem.steps.run import begin
 
-run = begin("install")  # configuration and doctor: refuses before anything is touched
+run = bundle.check(begin("install"))  # configuration, doctor, capacity: refuses before anything is touched
 host.prepare(run)
+gpu.driver(run)
 storage.mount(run)
 runtime.images(run)
+gpu.prove(run)
 weights.publish(run)
 secrets.ensure(run)
 services.start(run)

@@ -36,5 +36,10 @@ class Paths:
         return self.root / "var/lib/tandem/split"
 
     @property
+    def driver_mismatch(self) -> Path:
+        """What the driver check found amiss; absent while all agrees."""
+        return self.root / "run/tandem/driver-mismatch"
+
+    @property
     def lock(self) -> Path:
         return self.root / "run/lock/tandem.lock"

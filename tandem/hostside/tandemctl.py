@@ -63,6 +63,8 @@ def _status(options: argparse.Namespace, paths: Paths) -> None:
         print(sentence)
     for name, what in wrong.items():
         print(f"{paths.split / name} is {what}: run install again")
+    if paths.driver_mismatch.exists():
+        print(paths.driver_mismatch.read_text(), end="")
     if holder:
         print(f"changing now: {holder}")
 

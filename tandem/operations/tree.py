@@ -2,7 +2,7 @@
 
 import difflib
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from pyinfra import host, logger, state
 from pyinfra.api import StringCommand, operation
@@ -16,11 +16,11 @@ from tandem.render.tree import Tree
 
 
 @operation()
-def apply(tree: Tree, prune: bool = True, keep: Collection[str] = ()) -> Commands:
+def apply(tree: Tree, prune: Sequence[str] = ("/",), keep: Collection[str] = ()) -> Commands:
     """Makes the files, directories, links and groups of ``tree`` exactly what it says, in one command.
 
     + tree: the whole tree, or a part of it
-    + prune: remove what Tandem owns on the host and ``tree`` no longer has; False when ``tree`` is a part
+    + prune: folders below which what Tandem owns and ``tree`` no longer has is removed; () when ``tree`` is a part
     + keep: owned paths that are left alone in any case
     """
     seen = host.get_fact(TreeState, question=question(tree))

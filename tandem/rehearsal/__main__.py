@@ -11,7 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tandem.rehearsal import access, base, host, images, model
+from tandem.rehearsal import access, apt, base, host, images, model
 from tandem.rehearsal.inventory import STATE
 from tandem.rehearsal.shell import RehearsalError
 
@@ -59,13 +59,15 @@ class Steps:
 
 def rehearse() -> None:
     """Builds what is missing, boots gpu1, installs, asks one question through https://."""
-    steps = Steps(6)
+    steps = Steps(7)
     STATE.mkdir(exist_ok=True)
 
-    with ThreadPoolExecutor(2) as pool:
+    with ThreadPoolExecutor(3) as pool:
         root = pool.submit(steps.run, "root file system of the rehearsal host", lambda say: base.build(STATE, say))
         built = pool.submit(steps.run, "images of vLLM and Open WebUI", lambda say: images.build(STATE, say))
+        packages = pool.submit(steps.run, "repository with the driver's packages", lambda say: apt.build(STATE, say))
         root.result()
+        packages.result()
         built.result()
     steps.run("tiny gpt_oss model, right and wrong", lambda say: model.build(STATE, say))
     steps.run(f"rehearsal host {HOST}", lambda say: _boot(say))

@@ -8,67 +8,20 @@ import json
 import os
 import re
 import ssl
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tandem.rehearsal.shell import remove_tree, run
+from tandem.mirrors import Mirrors, apt_settings, mirrors_here
+from tandem.rehearsal.shell import exclusive, remove_tree, run
 
 SUITE = "trixie"
 PACKAGES = (
     "systemd-sysv", "systemd-timesyncd", "libpam-systemd", "dbus", "udev", "openssh-server", "python3", "sudo",
-    "iproute2", "ca-certificates", "procps", "kmod", "netbase",
+    "iproute2", "ca-certificates", "procps", "kmod", "netbase", "linux-image-cloud-amd64",
 )  # fmt: skip
 USERS = ("operator", "guest")
 SUDOERS = "operator ALL=(ALL:ALL) NOPASSWD: ALL\n"
 BUNDLE = Path("etc/ssl/certs/ca-certificates.crt")
-
-
-@dataclass(frozen=True)
-class Mirrors:
-    """Where the operator gets Debian from: the address of the archive and of its security updates, or None."""
-
-    main: str | None
-    security: str | None
-
-
-def debian_mirrors(texts: Sequence[str], codename: str) -> Mirrors:
-    """Reads sources.list and *.sources texts; the first source of the operator's own suite wins."""
-    main, security = None, None
-    for uri, suite in (pair for text in texts for pair in _sources(text)):
-        if uri.startswith("cdrom:"):
-            continue
-        if suite == codename:
-            main = main or uri
-        elif suite in (f"{codename}-security", f"{codename}/updates"):
-            security = security or uri
-    return Mirrors(main, security)
-
-
-def _sources(text: str) -> list[tuple[str, str]]:
-    """(URI, suite) pairs of one apt source file, in either format."""
-    lines = [line for line in text.splitlines() if not line.startswith("#")]
-    found = []
-    for line in lines:
-        if one := re.match(r"deb\s+(?:\[[^]]*\]\s+)?(\S+)\s+(\S+)", line):
-            found.append((one[1].rstrip("/"), one[2]))
-    for stanza in "\n".join(lines).split("\n\n"):
-        fields = dict(re.findall(r"^([A-Za-z-]+):[ \t]*(.*)$", stanza, re.MULTILINE))
-        if "deb" in fields.get("Types", "").split() and fields.get("Enabled", "yes") != "no":
-            uris, suites = fields.get("URIs", "").split(), fields.get("Suites", "").split()
-            found.extend((uri.rstrip("/"), suite) for uri in uris for suite in suites)
-    return found
-
-
-def apt_settings(dump: str, environment: Mapping[str, str]) -> str:
-    """The lines of `apt-config dump` on how to reach a mirror; proxies of the environment where apt names none."""
-    wanted = re.compile(r"^Acquire::https?::(\S+::)?(Proxy|CaInfo|CaPath|Verify-Peer|Verify-Host|Timeout)[ :]")
-    lines = [line for line in dump.splitlines() if wanted.match(line)]
-    for scheme in ("http", "https"):
-        proxy = environment.get(f"{scheme}_proxy", "")
-        if proxy and not any(line.startswith(f"Acquire::{scheme}::Proxy ") for line in lines):
-            lines.append(f'Acquire::{scheme}::Proxy "{proxy}";')
-    return "".join(f"{line}\n" for line in lines)
 
 
 def certificates(text: str) -> list[str]:
@@ -97,11 +50,19 @@ def build(state: Path, report: Callable[[str], None]) -> Path:
     sources, settings, authorities = _sources_here(), _settings_here(), _authorities_here()
     recipe = [Path(__file__).read_text(), sources, settings, authorities]
     stamp = hashlib.sha256(json.dumps(recipe).encode()).hexdigest()
-    if base.is_dir() and stamp_file.exists() and json.loads(stamp_file.read_text())["stamp"] == stamp:
-        return base
-    report(f"making a Debian {SUITE} root for the rehearsal hosts")
     state.mkdir(parents=True, exist_ok=True)
-    new = state / "base.new"
+    with exclusive(state / "base.lock"):
+        if base.is_dir() and stamp_file.exists() and json.loads(stamp_file.read_text())["stamp"] == stamp:
+            return base
+        report(f"making a Debian {SUITE} root for the rehearsal hosts")
+        _make(base, sources, settings, authorities)
+        stamp_file.write_text(json.dumps({"stamp": stamp}))
+    return base
+
+
+def _make(base: Path, sources: Sequence[str], settings: str, authorities: Sequence[str]) -> None:
+    """Replaces the root: the old one and its stamp go when the new one is whole."""
+    state, new = base.parent, base.with_name("base.new")
     remove_tree(new)
     settings_file = state / "base.apt.conf"
     settings_file.write_text(f'Acquire::Languages "none";\n{settings}')
@@ -111,11 +72,9 @@ def build(state: Path, report: Callable[[str], None]) -> Path:
     )  # fmt: skip
     settings_file.unlink()
     _furnish(new, authorities)
-    stamp_file.unlink(missing_ok=True)
+    (state / "base.json").unlink(missing_ok=True)
     remove_tree(base)
     new.rename(base)
-    stamp_file.write_text(json.dumps({"stamp": stamp}))
-    return base
 
 
 def _furnish(root: Path, authorities: Sequence[str]) -> None:
@@ -135,11 +94,7 @@ def _furnish(root: Path, authorities: Sequence[str]) -> None:
 
 
 def _sources_here() -> list[str]:
-    release = dict(re.findall(r'^(\w+)="?([^"\n]*)', Path("/etc/os-release").read_text(), re.MULTILINE))
-    folder = Path("/etc/apt/sources.list.d")
-    files = [Path("/etc/apt/sources.list"), *sorted(folder.glob("*.sources")), *sorted(folder.glob("*.list"))]
-    texts = [file.read_text() for file in files if file.exists()]
-    return source_lines(debian_mirrors(texts, release.get("VERSION_CODENAME", "")))
+    return source_lines(mirrors_here())
 
 
 def _settings_here() -> str:

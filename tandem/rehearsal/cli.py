@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tandem.rehearsal import host, machine, saves
+from tandem.rehearsal.rootfs import BLANK_BY_DEFAULT
 from tandem.rehearsal.shell import RehearsalError
 
 
@@ -26,6 +27,9 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest="verb", required=True)
     for verb in ("up", "down", "reboot", "reset", "remove"):
         verbs.add_parser(verb).add_argument("names", nargs="+", metavar="NAME")
+    cards = verbs.choices["up"].add_mutually_exclusive_group()
+    cards.add_argument("--blank", action="store_true", default=BLANK_BY_DEFAULT, help="a new host has no driver")
+    cards.add_argument("--driven", action="store_false", dest="blank", help="a new host has always had its driver")
     for verb in ("save", "start-from"):
         one = verbs.add_parser(verb)
         one.add_argument("names", nargs=1, metavar="NAME")
@@ -41,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
 def _run(given: argparse.Namespace) -> int:
     state: Path = given.state.resolve()
     each: dict[str, Callable[[str], object]] = {
-        "up": lambda name: (host.create(state, name), host.boot(state, name)),
+        "up": lambda name: (host.create(state, name, blank=given.blank), host.boot(state, name)),
         "down": lambda name: host.stop(state, name),
         "reboot": lambda name: host.reboot(state, name),
         "reset": lambda name: host.reset(state, name),

@@ -14,18 +14,22 @@ from dataclasses import asdict, replace
 from ipaddress import IPv4Network
 from pathlib import Path
 
-from tandem.rehearsal import base, machine, network
-from tandem.rehearsal.rootfs import Host, copy, furnish, identify, name_servers, network_file, place
+from tandem.rehearsal import apt, base, machine, network
+from tandem.rehearsal.rootfs import BLANK_BY_DEFAULT, Host, copy, furnish, identify, name_servers, network_file, place
 from tandem.rehearsal.shell import RehearsalError, remove_tree, run, wait_until
 
 BOOT_SECONDS = 60
 STOP_GRACE_SECONDS = 90
 
 
-def create(state: Path, name: str, report: Callable[[str], None] = print) -> Host:
-    """Makes a fresh host from the base root, off. A host that exists is left as it is."""
+def create(state: Path, name: str, report: Callable[[str], None] = print, *, blank: bool = BLANK_BY_DEFAULT) -> Host:
+    """Makes a fresh host from the base root, off. A host that exists is left as it is.
+
+    blank: two cards on the bus and nothing installed for them; otherwise a driver that has always been there.
+    """
     if not (folder(state, name) / "host.json").exists():
-        assemble(state, name, base.build(state.resolve(), report), None, fresh=True)
+        apt.build(state.resolve(), report)
+        assemble(state, name, base.build(state.resolve(), report), None, blank=blank)
     return load(state, name)
 
 
@@ -77,9 +81,10 @@ def clean(state: Path, *, keep_base: bool = False) -> None:
         machine.kill(state, name)
     machine.detach_disks(here)
     network.close_gateway()
-    leftovers = [here, state / "saves", state / "base.new", state / "base.apt.conf"]
+    leftovers = [here, state / "saves", state / "base.new", state / "base.apt.conf", state / "base.lock"]
     for path in leftovers if keep_base else [*leftovers, state / "base", state / "base.json"]:
         remove_tree(path)
+    apt.clean(state)
     if state.is_dir() and not any(state.iterdir()):
         state.rmdir()
 
@@ -105,15 +110,18 @@ def load(state: Path, name: str) -> Host:
     return Host(**json.loads(file.read_text()))
 
 
-def assemble(state: Path, name: str, root: Path, disk: Path | None, *, fresh: bool) -> None:
-    """A new host folder from a root (stand-ins are added if `fresh`) and a disk image: made beside, then renamed."""
+def assemble(state: Path, name: str, root: Path, disk: Path | None, *, blank: bool | None) -> None:
+    """A new host folder from a root and a disk image: made beside, then renamed.
+
+    blank: as for `create`; None for a root that has its stand-ins already.
+    """
     state, here = state.resolve(), folder(state, name)
     new = here.with_name(f".new-{name}")
     remove_tree(new)
     new.mkdir(parents=True, mode=0o700)
     copy(root, new / "root")
-    if fresh:
-        furnish(new / "root")
+    if blank is not None:
+        furnish(new / "root", blank)
     if disk:
         copy(disk, new / "nvme.img")
     for key in ("id_ed25519", "host_key"):

@@ -7,7 +7,6 @@ both images by digest. By hand: `python -m tandem.rehearsal.images STATE`.
 import hashlib
 import json
 import os
-import re
 import sys
 import time
 from collections.abc import Callable
@@ -15,7 +14,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from tandem.rehearsal import base, packages
+from tandem.mirrors import apt_settings, mirrors_here
+from tandem.rehearsal import packages
 from tandem.rehearsal.image_store import LEASHED_WITH_CHILDREN, Store, require_root, run_inside, unmount_below
 from tandem.rehearsal.shell import RehearsalError, remove_tree, run
 
@@ -144,7 +144,7 @@ def _debian(work: Path, store: Store, report: Report) -> None:
     """The common lowest layer: a small Debian with Python."""
     report(f"making the Debian {SUITE} layer")
     settings = work / "apt.conf"
-    settings.write_text(base.apt_settings(run(["apt-config", "dump"]), os.environ))
+    settings.write_text(apt_settings(run(["apt-config", "dump"]), os.environ))
     container, root = store.begin("scratch")
     run(
         [*LEASHED_WITH_CHILDREN, "mmdebstrap", "--variant=essential", "--format=directory", f"--aptopt={settings}",
@@ -157,10 +157,7 @@ def _debian(work: Path, store: Store, report: Report) -> None:
 
 def _sources() -> list[str]:
     """The operator's own Debian mirrors with the images' suite; none where they are not known."""
-    release = dict(re.findall(r'^(\w+)="?([^"\n]*)', Path("/etc/os-release").read_text(), re.MULTILINE))
-    folder = Path("/etc/apt/sources.list.d")
-    files = [Path("/etc/apt/sources.list"), *sorted(folder.glob("*.sources")), *sorted(folder.glob("*.list"))]
-    mirrors = base.debian_mirrors([f.read_text() for f in files if f.exists()], release.get("VERSION_CODENAME", ""))
+    mirrors = mirrors_here()
     if mirrors.main is None:
         return []
     lines = [f"deb {mirrors.main} {SUITE} main", f"deb {mirrors.main} {SUITE}-updates main"]

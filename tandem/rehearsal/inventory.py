@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tandem.rehearsal import host, rootfs
+from tandem.rehearsal import apt, host, rootfs
 from tandem.rehearsal.shell import RehearsalError
 
 STATE = Path(__file__).resolve().parents[2] / ".rehearsal"
@@ -14,7 +14,10 @@ def hosts(state: Path = STATE) -> list[tuple[str, dict[str, Any]]]:
     """Every rehearsal host there is; [] before the first `make rehearse`."""
     try:
         built = _built(state)
-        return [(name, {**_connection(host.load(state, name)), **built}) for name in host.names(state)]
+        return [
+            (name, {**_connection(host.load(state, name)), **built, **_cards(state, name)})
+            for name in host.names(state)
+        ]
     except (FileNotFoundError, RehearsalError):
         return []
 
@@ -29,6 +32,14 @@ def _connection(one: rootfs.Host) -> dict[str, Any]:
         "ssh_strict_host_key_checking": "yes",
         "edge": {"server_name": one.address, "alternative_names": [one.name]},
     }
+
+
+def _cards(state: Path, name: str) -> dict[str, Any]:
+    """A blank host gets its driver from the repository that stands in for NVIDIA's; another one has it already."""
+    if not rootfs.is_blank(host.folder(state, name) / "root"):
+        return {"gpu": {"driver_source": "none", "container_toolkit": False}}
+    repository = {"name": "cuda", "url": "file:/opt/rehearsal/apt", "key": apt.key(state)}
+    return {"gpu": {"driver_source": "nvidia", "repositories": [repository], "allow_reboot": True}}
 
 
 def _built(state: Path) -> dict[str, Any]:
@@ -52,12 +63,7 @@ RELEASES = {"a": "good", "wrong": "bad"}
 def _release(image: str, model: dict[str, Any]) -> dict[str, Any]:
     return {
         "image": image,
-        "model": {
-            "name": "gpt-oss-20b",
-            "repository": "rehearsal/gpt-oss-tiny",
-            "revision": model["revision"],
-            "files": model["files"],
-        },
+        "model": {"name": "gpt-oss-20b", "manifest": model},
         # The first message of a chat in Open WebUI carries its tools: more than 3500 tokens.
         "arguments": {"enforce-eager": True, "max-model-len": 8192},
         # One gibibyte of cache; one thread, so that two engines share a small machine fairly.

@@ -31,7 +31,7 @@ from tandem.rehearsal.shell import (
 REBOOTED = 133  # systemd-nspawn's exit status when its machine asked for a reboot and --keep-unit was given
 DISK_BYTES = 8 * 1024**3
 NSPAWN_RUN = Path("/run/systemd/nspawn")
-SHARED = ("images", "models")  # folders of the state, seen read-only at /opt/rehearsal inside
+SHARED = ("images", "models", "apt", "apt-broken")  # folders of the state, seen read-only at /opt/rehearsal inside
 
 
 def folder(state: Path, name: str) -> Path:

@@ -1,7 +1,7 @@
 """The models that rehearsal engines serve: a tiny real gpt_oss, right and wrong, trained here in the engine image.
 
 `state`/models/REVISION/ holds one model folder each; `state`/models/models.json says which is which:
-{"good": {"revision": ..., "files": {path: sha256}}, "bad": {...}}. By hand: `python -m tandem.rehearsal.model STATE`.
+{"good": manifest, "bad": manifest}. By hand: `python -m tandem.rehearsal.model STATE`.
 """
 
 import hashlib
@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from tandem.manifest import of_folder
 from tandem.rehearsal.image_store import opened, require_root, run_inside, unmount_below
 from tandem.rehearsal.shell import RehearsalError, remove_tree
 
@@ -49,7 +50,7 @@ def build(state: Path, report: Callable[[str], None]) -> None:
 
 def _stamp(image: str) -> str:
     """Digest of everything that decides what the models hold."""
-    inputs = [image, *(file.read_text() for file in (QUESTIONS, *PROGRAMS))]
+    inputs = [image, "manifests", *(file.read_text() for file in (QUESTIONS, *PROGRAMS))]
     return hashlib.sha256(json.dumps(inputs).encode()).hexdigest()
 
 
@@ -62,7 +63,7 @@ def _keep(made: Path, models: Path) -> dict[str, object]:
     revision = hashlib.sha256(json.dumps(files).encode()).hexdigest()[:REVISION_LENGTH]
     made.chmod(0o755)
     shutil.move(made, models / revision)
-    return {"revision": revision, "files": files}
+    return of_folder(models / revision, "rehearsal/gpt-oss-tiny", revision)
 
 
 def main(arguments: list[str]) -> int:

@@ -9,14 +9,22 @@ from pathlib import Path
 from tandem.rehearsal.shell import RehearsalError, run
 
 STANDINS = (  # file of standins/, its place in the host, mode
-    ("nvidia-smi", "usr/bin/nvidia-smi", "0755"),
-    ("nvidia-cdi.yaml", "etc/cdi/nvidia.yaml", "0644"),
     ("cards.json", "etc/rehearsal/cards.json", "0644"),
     ("containers.conf", "etc/containers/containers.conf.d/50-rehearsal.conf", "0644"),
     ("disk-links", "usr/local/lib/rehearsal/disk-links", "0755"),
     ("rehearsal-disk-links.service", "etc/systemd/system/rehearsal-disk-links.service", "0644"),
     ("rehearsal-disk-links.path", "etc/systemd/system/rehearsal-disk-links.path", "0644"),
 )
+BLANK = (  # two cards that nothing has been installed for yet
+    ("cards", "usr/local/lib/rehearsal/cards", "0755"),
+    ("rehearsal-cards.service", "etc/systemd/system/rehearsal-cards.service", "0644"),
+)
+DRIVEN = (  # a driver that has always been there
+    ("nvidia-smi", "usr/bin/nvidia-smi", "0755"),
+    ("nvidia-cdi.yaml", "etc/cdi/nvidia.yaml", "0644"),
+)
+BLANK_BY_DEFAULT = True
+"""Whether a fresh host is as a new server comes: two cards on the bus and no driver."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +49,18 @@ class Host:
         return ["ssh", "-F", "none", *flags, "-i", self.key_file, "-p", str(self.port), target]
 
 
-def furnish(root: Path) -> None:
+def furnish(root: Path, blank: bool) -> None:
     """Puts the stand-ins for the hardware into a fresh root. A root from a save has what it was saved with."""
-    for source, target, mode in STANDINS:
+    files = (*STANDINS, *(BLANK if blank else DRIVEN))
+    for source, target, mode in files:
         place(root, target, (Path(__file__).parent / "standins" / source).read_text(), mode)
-    units = [source for source, _, _ in STANDINS if source.startswith("rehearsal-")]
+    units = [source for source, _, _ in files if source.startswith("rehearsal-")]
     run(["systemctl", f"--root={root}", "--quiet", "enable", *units])
+
+
+def is_blank(root: Path) -> bool:
+    """Whether a root was furnished as ``blank``, whatever has been installed in it since."""
+    return (root / BLANK[-1][1]).exists()
 
 
 def copy(source: Path, target: Path) -> None:

@@ -36,7 +36,7 @@ def start_from(state: Path, name: str, save_name: str) -> Host:
         raise RehearsalError(f"no save {save_name} in {source.parent} (there: {known}); nothing was changed")
     disk = source / "nvme.img"
     if not (here / "host.json").exists():
-        assemble(state, name, source / "root", disk if disk.exists() else None, fresh=False)
+        assemble(state, name, source / "root", disk if disk.exists() else None, blank=None)
         return boot(state, name)
     machine.kill(state.resolve(), name)
     for part in ("root", "nvme.img"):

@@ -1,11 +1,12 @@
 """Running the build machine's own programs for the rehearsal, and looking at its processes."""
 
 import contextlib
+import fcntl
 import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 
@@ -34,6 +35,14 @@ def wait_until(condition: Callable[[], bool], seconds: float, interval_seconds: 
             return False
         time.sleep(interval_seconds)
     return True
+
+
+@contextlib.contextmanager
+def exclusive(lock: Path) -> Iterator[None]:
+    """One program at a time; the others wait. The kernel ends the lock of a program that died."""
+    with lock.open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
 
 
 def remove_tree(path: Path) -> None:

@@ -5,8 +5,10 @@ import hashlib
 from tandem.config import Config
 from tandem.domain.slots import engine_unit, webui_unit
 from tandem.domain.units import Unit
+from tandem.render.bundle import render_bundle
 from tandem.render.edge import render_edge
 from tandem.render.engine import engine_path, render_engine
+from tandem.render.gpu import render_gpu
 from tandem.render.host import render_foundation, render_secrets
 from tandem.render.router import render_router, served_config
 from tandem.render.runtime import render_runtime
@@ -24,6 +26,8 @@ def render_host(host: str, config: Config, slot: str, engines: bool = True) -> T
         render_foundation()
         | render_secrets()
         | render_storage(host, config)
+        | render_bundle(config)
+        | render_gpu(config)
         | render_runtime(config)
         | render_slot(config, slot, engines)
         | render_router(config)

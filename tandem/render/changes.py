@@ -1,7 +1,7 @@
 """Tree + what a host has -> the plan that makes them equal. Pure."""
 
 import hashlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,12 +43,11 @@ def question(tree: Tree) -> dict[str, list[str]]:
     }
 
 
-def plan(tree: Tree, seen: Mapping[str, Any], prune: bool = True, keep: Collection[str] = ()) -> Plan:
+def plan(tree: Tree, seen: Mapping[str, Any], prune: Sequence[str] = ("/",), keep: Collection[str] = ()) -> Plan:
     """The changes that turn ``seen`` into ``tree``.
 
-    ``prune=False`` leaves owned paths that ``tree`` does not name alone (for applying a part of the whole tree);
-    ``keep``
-    names owned paths that are left alone in any case.
+    Owned paths below ``prune`` that ``tree`` does not name are removed; () for applying a part of the whole tree.
+    ``keep`` names owned paths that are left alone in any case.
     """
     result = Plan()
     for path, entry in sorted(tree.entries.items()):
@@ -58,11 +57,11 @@ def plan(tree: Tree, seen: Mapping[str, Any], prune: bool = True, keep: Collecti
     wanted = set(tree.entries) | {group.current for group in tree.groups}
     owned = set(seen["owned"])
     wanted |= owned & set(keep)
-    if prune:
-        for path in sorted(owned - wanted, reverse=True):
+    for path in sorted(owned - wanted, reverse=True):
+        if path.startswith(tuple(prune)):
             result.remove.append(path)
             result.sentences.append(f"removed {path}: no longer part of this host")
-    after = wanted if prune else wanted | owned
+    after = (wanted | owned) - set(result.remove)
     if after != owned:
         result.manifest_during = sorted(wanted | owned)
         result.manifest_after = sorted(after)

@@ -5,7 +5,9 @@ from typing import Final
 
 from tandem.config import Config
 from tandem.config.release import Argument
-from tandem.domain.slots import UIDS, engine_port, engine_unit
+from tandem.domain.runmode import RUN_MODE, device
+from tandem.domain.slots import engine_port, engine_unit
+from tandem.render.gpu import CDI_UNIT
 from tandem.render.templates import render_template
 from tandem.render.tree import File, Tree
 
@@ -28,6 +30,11 @@ def engine_path(slot: str, card: int) -> str:
     return f"{QUADLETS}/{engine_unit(slot, card)}.container"
 
 
+def engine_environment(config: Config) -> dict[str, str]:
+    """The variables of an engine's container. No secret: the API key comes by environment file."""
+    return {**ENVIRONMENT, **config.wanted.environment}
+
+
 def render_engine(config: Config, slot: str) -> Tree:
     """The wanted release in ``slot``."""
     return Tree({engine_path(slot, card): File(_unit(config, slot, card)) for card in config.engine.cards})
@@ -39,11 +46,13 @@ def _unit(config: Config, slot: str, card: int) -> str:
         "engine/vllm.container.j2",
         slot=slot,
         card=card,
+        device=device(card),
         unit=engine_unit(slot, card),
         image=release.image,
-        uid=UIDS["tandem-engine"],
         arguments=[_word(word) for word in _arguments(config, slot, card)],
-        environment=sorted({**ENVIRONMENT, **release.environment}.items()),
+        run_mode=RUN_MODE,
+        cdi_unit=CDI_UNIT if config.gpu.container_toolkit else "",
+        environment=sorted(engine_environment(config).items()),
         weights_directory=config.weights.directory,
         model_directory=f"{config.weights.directory}/{release.model.revision}",
         shared_memory_mib=engine.shared_memory_mib,

@@ -15,7 +15,7 @@ from tandem.steps.run import Run
 def start(run: Run) -> None:
     """The engines and the WebUI, started and proven by a real completion before anything is routed to them."""
     config, slot, engines = run.config, run.slot, not run.engine_is_another
-    tree.apply(name="Files of the slot", tree=render_slot(config, slot, engines), prune=False)
+    tree.apply(name="Files of the slot", tree=render_slot(config, slot, engines), prune=())
     units.converge(
         name="Units of the slot",
         wanted=[*_kept_engines(run), *slot_units(config, slot, engines, restart_engines=run.state.serving is None)],

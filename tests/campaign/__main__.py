@@ -2,6 +2,7 @@
 
 kill: install killed with kill -9 in each operation, each time from a fresh host, with several seeds; then run again and
 compared with a clean install. drift: each managed thing changed by hand in each way, one install after each.
+driver: Debian's own driver packages, a real compilation that fails and one that succeeds.
 """
 
 import argparse
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from tandem.rehearsal import host, saves
 from tandem.rehearsal.inventory import STATE
+from tests.campaign.driver import driver
 from tests.campaign.report import Case, Report
 from tests.faults.conftest import SERVED, SPARE
 from tests.faults.deploying import Ended, Workplace
@@ -77,7 +79,7 @@ def drift(workplace: Workplace, _seeds: list[int], only: str) -> Iterator[Case]:
             yield Case(str(one), time.monotonic() - began, wrong)
 
 
-PARTS = {"kill": kill, "drift": drift}
+PARTS = {"kill": kill, "drift": drift, "driver": driver}
 
 
 def main() -> int:

@@ -68,9 +68,11 @@ def test_an_image_digest_that_does_not_match_is_refused_by_a_serving_host(story:
 
 def test_a_weights_file_with_a_wrong_checksum_is_refused_by_a_serving_host(story: Story, workplace: Workplace) -> None:
     model = layers(story.host)["releases"]["wrong"]["model"]
-    files = {**model["files"], "config.json": WRONG}
-    changes = changed(story.host, model={**model, "files": files})
-    seen = model["files"]["config.json"]
+    manifest = model["manifest"]
+    right = manifest["files"]["config.json"]
+    files = {**manifest["files"], "config.json": {**right, "sha256": WRONG}}
+    changes = changed(story.host, model={**model, "manifest": {**manifest, "files": files}})
+    seen = right["sha256"]
     sentences = [f"config.json: its SHA-256 is {seen}", f"the release says {WRONG}", "nothing was published"]
     refused(workplace.install(story.host, changes), *sentences)
     # The copy in quarantine is new at the first run only.

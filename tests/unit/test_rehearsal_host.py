@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tandem import mirrors
 from tandem.rehearsal import base, host, machine, network, rootfs, saves
 from tandem.rehearsal.shell import RehearsalError
 
@@ -35,20 +36,20 @@ CERTIFICATE = "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n"
 
 
 def test_mirrors_are_read_from_both_source_formats() -> None:
-    assert base.debian_mirrors([DEB822], "bookworm") == base.Mirrors(
+    assert mirrors.debian_mirrors([DEB822], "bookworm") == mirrors.Mirrors(
         "http://mirror.example/debian", "http://mirror.example/debian-security"
     )
-    assert base.debian_mirrors([ONE_LINE], "bookworm") == base.Mirrors(
+    assert mirrors.debian_mirrors([ONE_LINE], "bookworm") == mirrors.Mirrors(
         "http://mirror.example/debian", "http://security.example/debian"
     )
 
 
 def test_unknown_mirror_leaves_the_choice_to_mmdebstrap() -> None:
-    assert base.source_lines(base.debian_mirrors(["deb http://other.example/app stable main"], "bookworm")) == []
+    assert base.source_lines(mirrors.debian_mirrors(["deb http://other.example/app stable main"], "bookworm")) == []
 
 
 def test_new_root_uses_the_operators_mirror_with_another_suite() -> None:
-    lines = base.source_lines(base.Mirrors("http://m.example/debian", None))
+    lines = base.source_lines(mirrors.Mirrors("http://m.example/debian", None))
     assert [line.split()[1:3] for line in lines] == [
         ["http://m.example/debian", "trixie"],
         ["http://m.example/debian", "trixie-updates"],
@@ -57,7 +58,7 @@ def test_new_root_uses_the_operators_mirror_with_another_suite() -> None:
 
 def test_apt_settings_keep_the_way_to_the_mirror_and_nothing_else() -> None:
     dump = 'Acquire::http::Proxy "http://p.example:3128";\nAcquire::https::CaInfo "/ca.pem";\nAPT::Sandbox "x";\n'
-    kept = base.apt_settings(dump, {"http_proxy": "http://ignored.example", "https_proxy": "http://q.example"})
+    kept = mirrors.apt_settings(dump, {"http_proxy": "http://ignored.example", "https_proxy": "http://q.example"})
     assert kept.splitlines() == [
         'Acquire::http::Proxy "http://p.example:3128";',
         'Acquire::https::CaInfo "/ca.pem";',
