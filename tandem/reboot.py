@@ -27,6 +27,8 @@ def reboot(boot_id: str) -> Generator[PyinfraCommand, None, None]:
 def _come_back(state: Any, host: Host, boot_id: str) -> bool:
     began = time.monotonic()
     clear_askpass_cache(host)
+    minutes = LIMIT_SECONDS // 60
+    pyinfra.logger.info(f"{host.print_prefix}reboots now; waiting up to {minutes} minutes for it to come back")
     time.sleep(FIRST_LOOK_SECONDS)
     while time.monotonic() - began < LIMIT_SECONDS:
         if _boot_id(host) not in ("", boot_id):

@@ -30,13 +30,14 @@ def content(path: str) -> str:
 
 
 def owned_units() -> list[str]:
-    """The units that Tandem put here, under the names that systemd knows them by."""
+    """The units that Tandem runs here, under the names that systemd knows them by: not those that it masks."""
     quadlets = [f"{os.path.basename(path)[:-10]}.service" for path in glob.glob("/etc/containers/systemd/*.container")]
     manifest = json.loads(content("/var/lib/tandem/manifest.json"))["paths"]
     plain = [path for path in manifest if re.fullmatch(r"/etc/systemd/system/[^/]+\.(service|mount|timer)", path)]
     # A service that a timer starts is at rest most of the time.
     resting = {path.replace(".timer", ".service") for path in plain if path.endswith(".timer")}
-    return sorted({*quadlets, *(os.path.basename(path) for path in plain if path not in resting)})
+    masked = {path for path in plain if os.path.realpath(path) == "/dev/null"}
+    return sorted({*quadlets, *(os.path.basename(path) for path in plain if path not in resting | masked)})
 
 
 def show(units: list[str]) -> dict[str, dict[str, str]]:
@@ -126,7 +127,7 @@ def main() -> None:
     answer = {
         "owned": owned,
         "units": units,
-        "texts": {unit: output("systemctl", "cat", unit) for unit in owned if unit != "nginx.service"},
+        "texts": {unit: output("systemctl", "cat", unit) for unit in owned},
         "exposures": exposures(),
         "listeners": listeners(),
         "processes": processes(),
