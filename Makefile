@@ -34,6 +34,7 @@ faults: .venv/.ready
 
 bench: .venv/.ready
 	$(SUDO) $(BIN)/python -m tests.bench.install
+	$(SUDO) $(BIN)/python -m tests.bench.capacity
 
 campaign: .venv/.ready
 	$(SUDO) $(BIN)/python -m tests.campaign

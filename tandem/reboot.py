@@ -49,7 +49,7 @@ def _boot_id(host: Host) -> str:
         host.connect(show_errors=False)
         if not host.connected:
             return ""
-        ok, output = host.run_shell_command(StringCommand("cat /proc/sys/kernel/random/boot_id"))
+        ok, output = host.run_shell_command(StringCommand("cat /proc/sys/kernel/random/boot_id"), _timeout=15)
         return output.stdout.strip() if ok else ""
     except (OSError, EOFError, SSHException) as error:
         pyinfra.logger.debug(f"{host.name} is not back: {error}")

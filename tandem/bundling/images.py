@@ -104,6 +104,9 @@ def _checked(image: str, origin: Origin, manifest: bytes) -> Image:
         raise BundleError(
             "the digest is of the list over all platforms; give that of the entry whose platform is linux/amd64"
         )
+    named = [parsed["config"]["digest"], *(layer["digest"] for layer in parsed["layers"])]
+    if not all(re.fullmatch(r"sha256:[0-9a-f]{64}", digest) for digest in named):
+        raise BundleError("its manifest names a digest that is none")
     config = _read(origin, parsed["config"]["digest"], "--config", "--raw")
     if f"sha256:{hashlib.sha256(config).hexdigest()}" != parsed["config"]["digest"]:
         raise BundleError("its configuration does not have the digest that its manifest names")

@@ -111,8 +111,10 @@ def _driver(work: Work, wanted: Wanted, names: Packages, seen: Mapping[str, Any]
     work.version = target
     unbuilt = have and seen["modules"].get(seen["next_kernel"], {}).get("version") != have
     work.trial = missing_driver or have != target or not have or bool(unbuilt)
-    if have and have != target:
-        work.change = (have, target or f"the newest of branch {wanted.branch}")
+    # Loaded without our package: of another origin (another package's name, NVIDIA's own installer).
+    old = have or seen["loaded"]
+    if old and (not have or have != target):
+        work.change = (old, target or f"the newest of branch {wanted.branch}")
 
 
 def _outage(work: Work, wanted: Wanted, names: Packages, seen: Mapping[str, Any]) -> str:

@@ -155,7 +155,9 @@ def _thing(kind: str, size_bytes: int, label: str, identity: str) -> str:
 
 def _begun_by_us(disk: Disk, seen: Mapping[str, Any]) -> bool:
     """A formatting of ours that was cut short: it was allowed when it began, and nothing else has come since."""
-    return bool(seen["unfinished"]) and not seen["partitions"] and seen["signature"] in ("", disk.filesystem)
+    # mkfs was told our UUID: a filesystem with another one came later.
+    ours = seen["signature"] in ("", disk.filesystem) and seen["uuid"] in ("", disk.uuid)
+    return bool(seen["unfinished"]) and not seen["partitions"] and ours
 
 
 def _not_erasable(disk: Disk, seen: Mapping[str, Any], found: tuple[str, ...]) -> str:
@@ -170,9 +172,19 @@ def _not_erasable(disk: Disk, seen: Mapping[str, Any], found: tuple[str, ...]) -
         return f"{holds}: storage/erase names {disk.erase}, but this disk has no serial number: name another disk"
     if disk.erase != seen["serial"]:
         return f"{holds}: storage/erase names {disk.erase}, but this disk's serial number is {seen['serial']}"
+    if any(_is_of_tandem(one) for one in (seen["uuid"], *(part["uuid"] for part in seen["partitions"]))):
+        return (
+            f"{holds}: Tandem made it, for another host name or label: set storage/uuid to its UUID to use it, or, to "
+            f"lose what is on it, run `wipefs --all {disk.device}` yourself"
+        )
     if seen["uses"]:
         return f"{holds}: it is in use ({_list(seen['uses'])}), and a disk in use is never erased: end that first"
     return ""
+
+
+def _is_of_tandem(identity: str) -> bool:
+    """Filesystems that Tandem makes have a UUID of version 5; mkfs alone gives version 4."""
+    return len(identity) == 36 and identity[14] == "5"
 
 
 def growth_bytes(disk: Disk, seen: Mapping[str, Any]) -> int:

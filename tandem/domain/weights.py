@@ -78,9 +78,9 @@ def unused(
 
     ``declared``: revisions of all declared releases. ``mounted``: revisions that an engine's unit or a running process
     uses. ``undeclared``: releases that the host has on record and the configuration no longer has; what they need is
-    known from their units alone, so without such a unit nothing is removed.
+    known from their units alone, so with fewer such units than releases nothing is removed.
     """
-    if undeclared and not set(mounted) - set(declared):
+    if len(undeclared) > len(set(mounted) - set(declared)):
         names = ", ".join(undeclared)
         return Unused({}, f"release {names} is on record and is not declared, so which model it needs is not known")
     keep = {*declared, *mounted}

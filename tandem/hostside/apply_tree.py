@@ -18,6 +18,8 @@ import subprocess
 import sys
 from typing import Any
 
+from tandem.hostside.files import sync_directory
+
 MANIFEST = "/var/lib/tandem/manifest.json"
 LOCK = "/run/tandem/tree.lock"  # not in /run/lock, where everybody may put a link of that name
 
@@ -26,20 +28,12 @@ class Refused(Exception):
     """Nothing was changed; the text says why."""
 
 
-def sync_folder(path: str) -> None:
-    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 def make_folders(path: str) -> None:
     """Missing parents as 0755 root, as mkdir -p would."""
     if not os.path.isdir(path):
         make_folders(os.path.dirname(path))
         os.mkdir(path, 0o755)
-        sync_folder(os.path.dirname(path))
+        sync_directory(os.path.dirname(path))
 
 
 def write_file(path: str, content: str, mode: str, uid: int, gid: int) -> None:
@@ -56,7 +50,7 @@ def write_file(path: str, content: str, mode: str, uid: int, gid: int) -> None:
     if os.path.isdir(path) and not os.path.islink(path):
         raise Refused(f"{path}: a directory is in the way of a file; move it away")
     os.rename(temporary, path)
-    sync_folder(folder)
+    sync_directory(folder)
 
 
 def write_link(path: str, target: str) -> None:
@@ -67,7 +61,7 @@ def write_link(path: str, target: str) -> None:
         os.unlink(temporary)
     os.symlink(target, temporary)
     os.rename(temporary, path)
-    sync_folder(folder)
+    sync_directory(folder)
 
 
 def write_manifest(paths: list[str]) -> None:

@@ -5,7 +5,8 @@ import time
 
 from tandem.domain.weights import Wanted, size
 from tandem.hostside.download import Net, Stopped, Unavailable, Unreachable
-from tandem.hostside.model_files import Held, link_equal, quarantine, sha256, state, sync_folder
+from tandem.hostside.files import sync_directory
+from tandem.hostside.model_files import Held, link_equal, quarantine, sha256, state
 from tandem.hostside.model_sources import Source
 from tandem.hostside.telling import Progress, tell
 
@@ -99,7 +100,7 @@ class Bench:
             os.fchmod(whole.fileno(), 0o644)
             os.fsync(whole.fileno())
         os.rename(part, self.path(file))
-        sync_folder(os.path.dirname(part))
+        sync_directory(os.path.dirname(part))
         return True
 
     def _set_aside(self, file: Wanted) -> tuple[str, str]:

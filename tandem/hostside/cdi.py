@@ -36,7 +36,10 @@ def refresh(cards: Sequence[int], wait_seconds: float) -> str:
             if time.monotonic() < until:
                 time.sleep(TRY_EVERY_SECONDS)
                 continue
-            there = [card for card in cards if os.path.exists(f"/dev/nvidia{card}")]
+            nodes = [card for card in cards if os.path.exists(f"/dev/nvidia{card}")]
+            # A card that is on the bus and does not start has a node, and no entry.
+            named = names(DRAFT.read_text()) if DRAFT.exists() else set()
+            there = [card for card in nodes if str(card) in named] if named else nodes
             missing = [card for card in cards if card not in there]
             if not there or not missing:
                 raise
@@ -58,6 +61,7 @@ def _once(cards: Sequence[int], missing: Sequence[int]) -> str:
             f"no /dev/nvidia{_list(absent)}: is each of the configured cards (engine/cards) alive (nvidia-smi)?"
         )
     DRAFT.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    DRAFT.unlink(missing_ok=True)
     try:
         done = subprocess.run(
             ["nvidia-ctk", "cdi", "generate", f"--output={DRAFT}"],
@@ -91,16 +95,21 @@ def make_nodes(cards: Sequence[int]) -> None:
 
 def check(specification: str, cards: Sequence[int], driver: str) -> None:
     """Raises NotMade when a card is missing, or a library of another driver is named."""
-    names = set(re.findall(r"""^[\s"'-]*name["']?:\s*["']?([\w.:-]+)""", specification, re.MULTILINE))
-    missing = [str(card) for card in cards if str(card) not in names]
+    there = names(specification)
+    missing = [str(card) for card in cards if str(card) not in there]
     if missing:
-        raise NotMade(f"the specification has no card {', '.join(missing)}, only {', '.join(sorted(names)) or 'none'}")
+        raise NotMade(f"the specification has no card {', '.join(missing)}, only {', '.join(sorted(there)) or 'none'}")
     others = set(re.findall(r"libcuda\.so\.(\d+\.[\d.]*\d)", specification)) - {driver}
     if others:
         raise NotMade(
             f"the specification names libcuda {', '.join(sorted(others))} and the loaded module is {driver}: "
             "reboot this host"
         )
+
+
+def names(specification: str) -> set[str]:
+    """The devices that a specification describes."""
+    return set(re.findall(r"""^[\s"'-]*name["']?:\s*["']?([\w.:-]+)""", specification, re.MULTILINE))
 
 
 def _publish(cards: Sequence[int], missing: Sequence[int], driver: str) -> str:

@@ -22,6 +22,8 @@ from tandem.domain.weights import FIRST_WAIT_SECONDS, TRIES, Wanted, size, wait_
 CHUNK = 2**20
 AHEAD = 2**20
 """A try that brought so many bytes was not in vain."""
+CRAWL_BYTES_PER_SECOND = 4096
+"""A source slower than that over a whole stall time has stalled."""
 LARGEST_ANSWER = 64 * 2**20
 
 T = TypeVar("T")
@@ -120,16 +122,16 @@ def _go_on(net: Net, url: str, file: Wanted, part: str) -> None:
         return
     try:
         opened = _opened(net, url, {"Range": f"bytes={have}-"} if have else {})
-    except Overshot:
-        os.truncate(part, 0)
-        net.came(-have)
-        raise
+    except Overshot as error:
+        # Another source brought more than this one has: what came stays.
+        raise Unavailable(f"{error}: it has less there than the {size(file.bytes)} of the manifest") from None
     with opened as response, open(part, "r+b") as target:
         if not _continues(response, have, file):
             target.truncate(0)
             net.came(-have)
             have = 0
         target.seek(have)
+        mark, since = have, time.monotonic()
         while chunk := _piece(response, net):
             if net.stop.is_set():
                 raise Stopped
@@ -138,6 +140,10 @@ def _go_on(net: Net, url: str, file: Wanted, part: str) -> None:
                 raise Unavailable(f"it sends more than the {size(file.bytes)} of the manifest")
             target.write(chunk)
             net.came(len(chunk))
+            if (spent := time.monotonic() - since) > net.stall_seconds:
+                if have - mark < CRAWL_BYTES_PER_SECOND * spent and have < file.bytes:
+                    raise Passing(f"it sent only {size(have - mark)} in {spent:.0f} s")
+                mark, since = have, time.monotonic()
     if have < file.bytes:
         raise Passing(f"the connection ended after {size(have)} of {size(file.bytes)}")
 
@@ -166,12 +172,24 @@ def _continues(response: Any, have: int, file: Wanted) -> bool:
     return goes_on
 
 
+class _SameSafety(urllib.request.HTTPRedirectHandler):
+    """Follows no redirect from https to anything else, and none to other schemes than http and https."""
+
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+        if not newurl.startswith("https://" if req.type == "https" else ("http://", "https://")):
+            raise ValueError(newurl.partition(":")[0])
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+_OPENER = urllib.request.build_opener(_SameSafety)
+
+
 def _opened(net: Net, url: str, headers: dict[str, str]) -> Any:
     """The response to a GET. urllib follows redirects, to other hosts too, with the same headers."""
     own = {"User-Agent": "tandem", "Accept-Encoding": "identity", **headers}
     try:
         request = urllib.request.Request(url, headers=own)  # noqa: S310 - the configuration allows http and https
-        return urllib.request.urlopen(request, timeout=net.stall_seconds)  # noqa: S310
+        return _OPENER.open(request, timeout=net.stall_seconds)
     except urllib.error.HTTPError as error:
         with error:
             raise _refused(error) from None

@@ -5,10 +5,13 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
+
+from tandem.hostside.apt_settings import LISTS_SECONDS, LOCKED_SECONDS, apt_words, lists_are_locked
 
 QUIET = {"DEBIAN_FRONTEND": "noninteractive", "NEEDRESTART_SUSPEND": "1", "LC_ALL": "C.UTF-8"}
 INSTALL = ("--no-install-recommends", "--allow-downgrades", "--allow-change-held-packages")
@@ -43,18 +46,8 @@ class Apt:
     """apt-get with options that hold for all of its commands. ``options``: further ones (a bundle's own sources)."""
 
     def __init__(self, timeout_seconds: int, options: Sequence[str] = ()) -> None:
-        settings = (
-            "DPkg::Lock::Timeout=300",
-            f"Acquire::http::Timeout={timeout_seconds}",
-            f"Acquire::https::Timeout={timeout_seconds}",
-            "Acquire::Retries=3",
-            "Dpkg::Options::=--force-confdef",
-            "Dpkg::Options::=--force-confold",
-            "Dpkg::Use-Pty=0",
-            # Everything is downloaded by root: a folder of its own need not be open to others.
-            "APT::Sandbox::User=root",
-        )
-        self.options = [word for setting in (*settings, *options) for word in ("-o", setting)]
+        # Everything is downloaded by root: a folder of its own need not be open to others.
+        self.options = apt_words(timeout_seconds, ("APT::Sandbox::User=root", *options))
 
     def get(self, *words: str, folder: str = "/", said: str = "") -> list[str]:
         """Runs apt-get, says every few seconds that it still does; answers its lines. Raises AptFailed."""
@@ -69,19 +62,35 @@ class Apt:
             text=True,
             errors="replace",
         )
-        began = told = time.monotonic()
+        began, ended = time.monotonic(), threading.Event()
+
+        def still() -> None:
+            # DKMS builds for minutes without a word, and some networks cut a silent connection.
+            while not ended.wait(TELL_EVERY_SECONDS):
+                tell(f"{said}: {time.monotonic() - began:.0f} s, {(lines or ['started'])[-1][:100]}")
+
+        if said:
+            threading.Thread(target=still, daemon=True).start()
         for line in process.stdout or ():
             lines.append(line.rstrip())
-            if said and time.monotonic() - told > TELL_EVERY_SECONDS:
-                told = time.monotonic()
-                tell(f"{said}: {told - began:.0f} s, {lines[-1][:100]}")
-        if process.wait():
+        status = process.wait()
+        ended.set()
+        if status:
             raise AptFailed("\n".join(lines[-LAST_LINES:]))
         return lines
 
     def update(self) -> None:
         """A source that can't be read or whose signature is wrong is an error: old lists are never used silently."""
-        self.get("update", "--error-on=any", said="refreshing the package lists")
+        until = time.monotonic() + LISTS_SECONDS
+        while True:
+            try:
+                self.get("update", "--error-on=any", said="refreshing the package lists")
+                return
+            except AptFailed as problem:
+                if not lists_are_locked(str(problem)) or time.monotonic() > until:
+                    raise
+                tell("another apt refreshes the package lists: waiting for it")
+                time.sleep(LOCKED_SECONDS)
 
     def cache(self, *words: str) -> str:
         return ask("apt-cache", *self.options, *words)
@@ -96,7 +105,9 @@ class Apt:
         found: dict[str, list[str]] = {package: [] for package in packages}
         for line in self.cache("madison", *packages).splitlines():
             words = [word.strip() for word in line.split("|")]
-            if len(words) == 3 and words[1] not in found[words[0]]:
+            # Source packages are listed too, under names of their own.
+            binary = len(words) == 3 and words[0] in found and not words[2].endswith(" Sources")
+            if binary and words[1] not in found[words[0]]:
                 found[words[0]].append(words[1])
         return found
 

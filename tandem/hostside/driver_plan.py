@@ -44,6 +44,11 @@ def resolve(apt: Apt, job: dict[str, Any]) -> Plan:
     version = ""
     if job["module"]:
         known = apt.versions(job["module"], *job["libraries"])
+        installed, _ = packages()
+        for name, versions in known.items():
+            # What is installed can stay, though its source has moved on.
+            if name in installed and installed[name] not in versions:
+                versions.append(installed[name])
         candidate = apt.candidate(job["module"])
         version, refusal = choose(job["module"], known[job["module"]], candidate, job["branch"], job["version"])
         if refusal:

@@ -23,8 +23,9 @@ from typing import Any
 from tandem.domain.weights import FIRST_WAIT_SECONDS, ROOM, Wanted, size, wanted_files
 from tandem.hostside.bringing import Bench, Mismatch
 from tandem.hostside.download import Net, Stopped, Unavailable
+from tandem.hostside.files import sync_directory
 from tandem.hostside.lock import LockHeld, lock
-from tandem.hostside.model_files import held, record, record_links, recorded, state, sync_folder
+from tandem.hostside.model_files import held, record, record_links, recorded, state
 from tandem.hostside.model_sources import Source, made
 from tandem.hostside.telling import Progress, tell
 
@@ -139,7 +140,7 @@ def publish(directory: str, published: str, incoming: str, names: list[Wanted], 
         record(incoming, hashes)
         for folder in {incoming, *(os.path.dirname(f"{incoming}/{name}") for name in hashes)}:
             os.chmod(folder, 0o755)  # noqa: S103 - engines read it as their own user
-            sync_folder(folder)
+            sync_directory(folder)
         os.rename(incoming, published)
         tell(f"published {len(files)} files at {published}")
     else:
@@ -148,7 +149,7 @@ def publish(directory: str, published: str, incoming: str, names: list[Wanted], 
             os.replace(f"{incoming}/{file.name}", f"{published}/{file.name}")
         shutil.rmtree(incoming)
         record(published, hashes)
-    sync_folder(directory)
+    sync_directory(directory)
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ def append_line(path: Path, line: str, mode: str = "0600") -> None:
         sync_directory(path.parent)
 
 
-def sync_directory(path: Path) -> None:
+def sync_directory(path: Path | str) -> None:
     """Wait until renames and new names in this folder are on disk."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:

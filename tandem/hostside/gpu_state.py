@@ -79,14 +79,17 @@ def kernels() -> list[str]:
 
 
 def following_kernel(known: list[str]) -> str:
-    default = re.search(r"^\s*GRUB_DEFAULT=(.*)$", text("/etc/default/grub"), re.MULTILINE)
+    files = ["/etc/default/grub", *sorted(glob.glob("/etc/default/grub.d/*.cfg"))]
+    default = re.findall(r"^\s*GRUB_DEFAULT=(.*)$", "\n".join(map(text, files)), re.MULTILINE)
     saved = re.search(r"^saved_entry=(.*)$", text("/boot/grub/grubenv"), re.MULTILINE)
-    return next_kernel(known, default.group(1) if default else "0", saved.group(1) if saved else "")
+    return next_kernel(known, default[-1] if default else "0", saved.group(1) if saved else "")
 
 
 def module_of(kernel: str) -> dict[str, str]:
     """{"path", "version", "signer"} of the NVIDIA module file for a kernel; {} when there is none."""
-    for folder, _, names in os.walk(f"/lib/modules/{kernel}"):
+    # depmod takes updates/ before all else.
+    roots = (f"/lib/modules/{kernel}/updates", f"/lib/modules/{kernel}")
+    for folder, _, names in (found for root in roots for found in os.walk(root)):
         for name in sorted(names):
             if MODULE_FILE.fullmatch(name):
                 path = f"{folder}/{name}"

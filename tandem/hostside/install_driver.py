@@ -145,9 +145,13 @@ def _built(version: str) -> str:
 def back(apt: Apt, job: dict[str, Any]) -> None:
     """Puts the replaced version back, and starts what was stopped."""
     old = str(recorded(str(CHANGE)).get("from", ""))
-    files = sorted(str(path) for path in (KEPT / old).glob("*.deb")) if old else []
+    # Beside them lie the packages that came along with that version: those stay as new as they are.
+    kept = sorted((KEPT / old).glob("*.deb")) if old else []
+    files = [str(path) for path in kept if upstream(path.name.split("_")[1].replace("%3a", ":")) == old]
     if not files:
         stop(f"there is no way back: {KEPT / (old or 'OLD')} holds no packages; the new driver stays installed")
+    for unit in job["units"]:
+        ask("systemctl", "stop", unit)
     try:
         apt.install(*files, said=f"going back to {old}")
     except AptFailed as problem:
@@ -165,19 +169,27 @@ def back(apt: Apt, job: dict[str, Any]) -> None:
 def load(apt: Apt, job: dict[str, Any]) -> None:
     """Unloads another version only where nothing uses it: the kernel refuses otherwise."""
     module = module_of(text("/proc/sys/kernel/osrelease").strip())
-    if loaded() and loaded() != module.get("version") and job["units"]:
+    swap = bool(loaded() and loaded() != module.get("version") and job["units"])
+    if swap:
         ask("systemctl", "stop", "nvidia-persistenced.service")
         ask("modprobe", "-r", "nvidia_uvm", "nvidia_drm", "nvidia_modeset", "nvidia")
     for name in ("nvidia", "nvidia-uvm"):
         done = subprocess.run(["modprobe", name], capture_output=True, text=True, check=False)
         if done.returncode and name == "nvidia":
             tell(f"modprobe nvidia: {(done.stderr.strip().splitlines() or ['failed'])[-1]}")
+    if swap:
+        # Stopping the daemon took the power limit along.
+        for unit in ("nvidia-persistenced.service", "tandem-power-limit.service"):
+            ask("systemctl", "start", "--no-block", unit)
     tell(f"the loaded module is {loaded() or 'none'}")
 
 
 def hold(apt: Apt, job: dict[str, Any]) -> None:
     """The names come from what is installed: a hold on a name that is not installed holds nothing and says so not."""
     names = to_hold(packages()[0])
+    if not job.get("managed", True):
+        # The driver is the operator's, and so are the kernels.
+        names = [name for name in names if "container" in name]
     if not names:
         return
     ask("apt-mark", "hold", *names)

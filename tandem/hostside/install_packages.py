@@ -15,23 +15,15 @@ import sys
 import time
 from collections import deque
 
+from tandem.hostside.apt_settings import LISTS_SECONDS, LOCKED_SECONDS, apt_words, lists_are_locked
+
 LAST_LINES = 25
 TELL_EVERY = 10  # packages
 QUIET = {"DEBIAN_FRONTEND": "noninteractive", "NEEDRESTART_SUSPEND": "1", "LC_ALL": "C.UTF-8"}
 
 
 def apt_get(timeout_seconds: int, options: list[str], *words: str) -> list[str]:
-    settings = [
-        "DPkg::Lock::Timeout=300",
-        f"Acquire::http::Timeout={timeout_seconds}",
-        f"Acquire::https::Timeout={timeout_seconds}",
-        "Acquire::Retries=3",
-        "Dpkg::Options::=--force-confdef",
-        "Dpkg::Options::=--force-confold",
-        "Dpkg::Use-Pty=0",
-        *options,
-    ]
-    return ["apt-get", *(word for setting in settings for word in ("-o", setting)), *words]
+    return ["apt-get", *apt_words(timeout_seconds, options), *words]
 
 
 def tell(line: str) -> None:
@@ -62,12 +54,23 @@ def run(command: list[str]) -> tuple[int, str]:
     return process.wait(), "\n".join(last)
 
 
+def refresh(update: list[str]) -> tuple[int, str]:
+    """Waits for another apt that refreshes the lists."""
+    until = time.monotonic() + LISTS_SECONDS
+    while True:
+        status, said = run(update)
+        if status == 0 or not lists_are_locked(said) or time.monotonic() > until:
+            return status, said
+        tell("another apt refreshes the package lists: waiting for it")
+        time.sleep(LOCKED_SECONDS)
+
+
 def main() -> None:
     job = json.loads(sys.argv[1])
     limit_seconds, options = job["timeout_seconds"], job["options"]
     install = apt_get(limit_seconds, options, "install", "-y", "--no-install-recommends", *job["names"])
     tell("refreshing the package lists")
-    status, said = run(apt_get(limit_seconds, options, "update"))
+    status, said = refresh(apt_get(limit_seconds, options, "update"))
     if status == 0:
         status, said = run(install)
     if status and "dpkg --configure -a" in said:

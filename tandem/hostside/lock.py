@@ -3,6 +3,7 @@
 The kernel holds it (flock), so it ends with its holder, however that dies. What the file says only names the holder.
 """
 
+import contextlib
 import fcntl
 import json
 import os
@@ -103,4 +104,6 @@ def _describe(descriptor: int) -> str:
 
 def _write(descriptor: int, text: str) -> None:
     os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, text.encode(), 0)
+    # The lock is held all the same: on a full disk only the holder's name is missing.
+    with contextlib.suppress(OSError):
+        os.pwrite(descriptor, text.encode(), 0)

@@ -67,6 +67,8 @@ def main() -> None:
     finally:
         Path(path).unlink(missing_ok=True)
     kept = record()
+    # It is mounted, so a formatting that was recorded has come to its end.
+    kept["formatting"] = None
     kept["filesystems"][asked["uuid"]] = {"read_mib_per_second": speed}
     Path(RECORD).parent.mkdir(parents=True, exist_ok=True)
     write_atomic(Path(RECORD), json.dumps(kept, indent=1) + "\n")

@@ -11,6 +11,7 @@ import os
 from typing import Any
 
 from tandem.domain.weights import REVISION, Wanted
+from tandem.hostside.files import sync_directory
 
 RECORD = "verified.json"
 QUARANTINE = "quarantine"
@@ -57,20 +58,12 @@ def record(folder: str, hashes: dict[str, str]) -> None:
         os.fchmod(file.fileno(), 0o644)
         sync_file(file.fileno(), file)
     os.replace(temporary, f"{folder}/{RECORD}")
-    sync_folder(folder)
+    sync_directory(folder)
 
 
 def sync_file(descriptor: int, file: Any) -> None:
     file.flush()
     os.fsync(descriptor)
-
-
-def sync_folder(path: str) -> None:
-    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def models(directory: str) -> list[str]:

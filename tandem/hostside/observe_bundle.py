@@ -46,7 +46,8 @@ def refused_by_apt(path: str, key: str) -> str:
     if done.returncode == 0:
         return ""
     lines = [line for line in done.stderr.splitlines() if line.startswith(("E:", "W:"))]
-    return " ".join((lines or ["apt-get update failed"])[0].rpartition("error message is:")[2].split())
+    said = " ".join(lines[0].rpartition("error message is:")[2].split()) if lines else ""
+    return said or "apt-get update failed"
 
 
 def damaged(path: str) -> list[str]:

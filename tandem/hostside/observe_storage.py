@@ -71,6 +71,8 @@ def _content(device: str, uuid: str, formatting: dict[str, Any] | None) -> dict[
     folder = kernel_folder(numbers)
     size_bytes = int(text(f"{folder}/size") or 0) * SECTOR_BYTES
     probed = probe(device)
+    if probed.get("TYPE") == "xfs" and _half_made(device):
+        probed["UUID"] = ""  # mkfs was cut short: it can't be mounted
     serial = serial_number(numbers)
     kind = signature(device, probed)
     blocks, block_bytes = probed.get("FSLASTBLOCK"), probed.get("FSBLOCKSIZE")
@@ -88,6 +90,12 @@ def _content(device: str, uuid: str, formatting: dict[str, Any] | None) -> dict[
         "uses": [] if probed.get("UUID") == uuid else uses(device),
         "unfinished": formatting == {"uuid": uuid, "serial": serial, "bytes": size_bytes},
     }
+
+
+def _half_made(device: str) -> bool:
+    """Whether mkfs.xfs has not come to its end: byte 126 of the superblock (sb_inprogress in Linux' xfs_format.h)."""
+    with open(device, "rb") as disk:
+        return os.pread(disk.fileno(), 1, 126) != b"\0"
 
 
 def _holder(uuid: str) -> str:

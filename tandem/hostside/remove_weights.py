@@ -12,8 +12,9 @@ import sys
 from pathlib import Path
 
 from tandem.domain.weights import size
+from tandem.hostside.files import sync_directory
 from tandem.hostside.lock import LockHeld, lock
-from tandem.hostside.model_files import held, record_links, sync_folder
+from tandem.hostside.model_files import held, record_links
 from tandem.hostside.model_folders import folders, mounted
 
 
@@ -23,12 +24,14 @@ def remove(directory: str, names: list[str]) -> None:
     if used := mounted(wanted):
         sys.exit(f"model {', '.join(sorted(used))} is in use; no model was removed: declare the release that serves it")
     for name in wanted:
+        if not os.path.isdir(f"{directory}/{name}"):
+            continue  # gone with another of the same revision
         shared = held(directory)
         aside = f"{directory}/.removing-{name[-40:]}"
         if f".removing-{name[-40:]}" != name:
             shutil.rmtree(aside, ignore_errors=True)
             os.rename(f"{directory}/{name}", aside)
-            sync_folder(directory)
+            sync_directory(directory)
         shutil.rmtree(aside)
         record_links(shared)
         print(f"removed {directory}/{name}: {size(found[name])} freed", flush=True)

@@ -3,11 +3,12 @@
 import re
 import shutil
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 
 from tandem.domain.kernels import first_error
-from tandem.hostside.driver_apt import ask, tell
+from tandem.hostside.driver_apt import tell
 
 FOLDER = Path("/var/lib/tandem/driver/trial")
 TELL_EVERY_SECONDS = 15
@@ -53,24 +54,26 @@ def identity(conf: Path) -> tuple[str, str]:
 
 
 def dkms(*words: str) -> tuple[int, str]:
-    """dkms with folders of its own; says every few seconds that it still runs."""
-    trees = ("--sourcetree", str(FOLDER / "package/usr/src"), "--dkmstree", str(FOLDER / "dkms"))
+    """dkms with folders of its own."""
     (FOLDER / "dkms").mkdir(exist_ok=True)
-    with (FOLDER / "dkms.log").open("w+") as log:
-        process = subprocess.Popen(
-            ["dkms", *words, *trees], stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, text=True
-        )
+    return telling("dkms", *words, "--sourcetree", str(FOLDER / "package/usr/src"), "--dkmstree", str(FOLDER / "dkms"))
+
+
+def telling(*command: str) -> tuple[int, str]:
+    """Runs a command that takes minutes, says every few seconds that it still runs; its status and what it said."""
+    with tempfile.TemporaryFile("w+") as log:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, text=True)
         began = time.monotonic()
         while True:
             try:
                 status = process.wait(TELL_EVERY_SECONDS)
                 break
             except subprocess.TimeoutExpired:
-                tell(f"dkms {words[0]}: {time.monotonic() - began:.0f} s")
+                tell(f"{' '.join(command[:2])}: {time.monotonic() - began:.0f} s")
         log.seek(0)
         return status, log.read()
 
 
 def build_in_place(kernel: str) -> None:
     """What the installed DKMS packages lack for a kernel."""
-    tell(ask("dkms", "autoinstall", "-k", kernel).strip()[-500:])
+    tell(telling("dkms", "autoinstall", "-k", kernel)[1].strip()[-500:])

@@ -49,6 +49,9 @@ def driver(wanted: Wanted, apt: Mapping[str, Any], cards: Sequence[int], engines
         journal.note(host, "made the CDI specification of this driver")
         yield systemctl("daemon-reload")
         yield systemctl("reload-or-restart", CDI_UNIT)
+    if stopped:
+        # The rest of the run may take long, or fail: what serves does not wait for it.
+        yield systemctl("start --no-block", *stopped)
 
 
 def _job(wanted: Wanted, work: Work, names: Packages) -> dict[str, Any]:
@@ -58,6 +61,7 @@ def _job(wanted: Wanted, work: Work, names: Packages) -> dict[str, Any]:
         "beside": names.beside,
         "pinning": names.pinning,
         "extra": work.extra,
+        "managed": wanted.source != "none",
         "branch": wanted.branch,
         "version": work.version,
     }
@@ -94,6 +98,8 @@ def _load(wanted: Wanted, names: Packages, job: dict[str, Any], boot_id: str, se
         return
     journal.note(host, "rebooted once to load the driver")
     yield from reboot(boot_id)
+    # SSH may answer while the module is still being loaded: modprobe waits for that.
+    yield _phase("load", {**job, "units": []})
     seen = host.get_fact(GpuState)
     if not loaded_as_installed(names, seen):
         yield stop(
@@ -135,6 +141,8 @@ def cuda(job: Mapping[str, Any], apt: Mapping[str, Any], engines: Sequence[str])
     yield _phase("load", back)
     if host.get_fact(CudaProof, question=asked)["driver"] == old:
         yield systemctl("reload-or-restart", CDI_UNIT)
+        if engines:
+            yield systemctl("start --no-block", *engines)
     else:
         yield from reboot(seen["boot_id"])
     yield stop(

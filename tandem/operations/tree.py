@@ -21,7 +21,7 @@ def apply(tree: Tree, prune: Sequence[str] = ("/",), keep: Collection[str] = ())
 
     + tree: the whole tree, or a part of it
     + prune: folders below which what Tandem owns and ``tree`` no longer has is removed; () when ``tree`` is a part
-    + keep: owned paths that are left alone in any case
+    + keep: patterns of owned paths that are left alone in any case
     """
     seen = host.get_fact(TreeState, question=question(tree))
     changes = plan(tree, seen, prune, keep)

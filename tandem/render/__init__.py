@@ -40,11 +40,6 @@ def render_slot(config: Config, slot: str, engines: bool = True) -> Tree:
     return (render_engine(config, slot) if engines else Tree()) | render_webui(config, slot)
 
 
-def engine_paths(config: Config, slot: str) -> tuple[str, ...]:
-    """The unit files of the slot's engines, whatever release they run."""
-    return tuple(engine_path(slot, card) for card in config.engine.cards)
-
-
 def slot_units(config: Config, slot: str, engines: bool = True, restart_engines: bool = False) -> list[Unit]:
     """The units of one slot. ``restart_engines``: only while nothing serves; else a changed engine is a new release."""
     tree = render_slot(config, slot, engines)

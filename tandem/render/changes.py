@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import Any
 
 from tandem.render.tree import Directory, Entry, File, Generated, Group, Link, Tree
@@ -47,7 +48,7 @@ def plan(tree: Tree, seen: Mapping[str, Any], prune: Sequence[str] = ("/",), kee
     """The changes that turn ``seen`` into ``tree``.
 
     Owned paths below ``prune`` that ``tree`` does not name are removed; () for applying a part of the whole tree.
-    ``keep`` names owned paths that are left alone in any case.
+    ``keep``: patterns of owned paths that are left alone in any case.
     """
     result = Plan()
     for path, entry in sorted(tree.entries.items()):
@@ -56,7 +57,7 @@ def plan(tree: Tree, seen: Mapping[str, Any], prune: Sequence[str] = ("/",), kee
         _compare_group(result, group, seen["groups"][group.base])
     wanted = set(tree.entries) | {group.current for group in tree.groups}
     owned = set(seen["owned"])
-    wanted |= owned & set(keep)
+    wanted |= {path for path in owned if any(fnmatchcase(path, pattern) for pattern in keep)}
     for path in sorted(owned - wanted, reverse=True):
         if path.startswith(tuple(prune)):
             result.remove.append(path)

@@ -6,7 +6,9 @@ from tandem.domain.rollout import Slot
 from tandem.domain.slots import WEBUI_PORT, card_of, engine_port, engine_unit, webui_unit
 from tandem.domain.units import Unit
 from tandem.operations import ctl, tree, units
-from tandem.render import engine_paths, front_units, render_host, render_slot, slot_units
+from tandem.render import front_units, render_host, render_slot, slot_units
+from tandem.render.engine import engine_path
+from tandem.render.gpu import CDI_UNIT
 from tandem.render.release import release_digest
 from tandem.steps.run import Run
 
@@ -39,15 +41,30 @@ def route(run: Run) -> None:
         wanted=Slot(config.release, release_digest(config), ports, 100),
         webui_port=WEBUI_PORT[slot],
     )
-    keep = engine_paths(config, slot) if run.engine_is_another else ()
-    if keep and (current := run.state.current):
+    if run.engine_is_another and (current := run.state.current):
         journal.remark(
             host,
             f"release {current.release} ({current.digest}) serves and its engines were left alone; "
             f"{config.release} ({release_digest(config)}) is wanted: upgrade is due",
         )
-    tree.apply(name="All files", tree=render_host(run.name, config, slot, engines=not keep), keep=keep)
+    tree.apply(
+        name="All files",
+        tree=render_host(run.name, config, slot, engines=not run.engine_is_another),
+        keep=_kept_paths(run),
+    )
     units.converge(name="Routers and edge", wanted=front_units(config))
+
+
+def _kept_paths(run: Run) -> list[str]:
+    """What the engines that serve were staged with: without it they would not start again."""
+    if run.state.current is None:
+        return []
+    mounts = ["/etc/systemd/system/*.mount"] if run.engine_is_another or run.config.storage is None else []
+    if not run.engine_is_another:
+        return mounts
+    slots = run.state.slots.items()
+    engines = [engine_path(name, card_of(name, port)) for name, slot in slots for port in slot.engine_ports]
+    return [*engines, *mounts, f"/etc/systemd/system/{CDI_UNIT}"]
 
 
 def _kept_engines(run: Run) -> list[Unit]:

@@ -83,12 +83,20 @@ def nginx(config: str, folder: Path) -> Iterator[Callable[[], None]]:
         process.wait(timeout=10)
 
 
-def eventually(answer: Callable[[], object], wanted: object, times: int = 1) -> None:
-    """Wait up to five seconds until ``answer()`` is ``wanted``, ``times`` times in a row.
+def eventually(answer: Callable[[], object], wanted: object, unbroken_seconds: float = 0) -> None:
+    """Wait up to five seconds until ``answer()`` is ``wanted``, and nothing else for ``unbroken_seconds``.
 
-    Once is not enough after a reload: for some milliseconds an old worker still accepts connections as well.
+    Once is not enough after a reload: for some time an old worker still accepts connections as well.
     """
-    _wait(lambda: all(answer() == wanted for _ in range(times)))
+
+    def unbroken() -> bool:
+        end = time.monotonic() + unbroken_seconds
+        while answer() == wanted:
+            if time.monotonic() >= end:
+                return True
+        return False
+
+    _wait(unbroken)
 
 
 def _wait(true: Callable[[], bool], seconds: float = 5) -> None:

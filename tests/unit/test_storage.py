@@ -102,6 +102,13 @@ def test_a_disk_that_holds_anything_goes_by_its_own_serial_number_alone(seen: di
     assert asked.destroys == contents({**BLANK, **seen}) != ()
 
 
+def test_a_leftover_permission_erases_no_filesystem_that_tandem_made_under_another_name() -> None:
+    ours = "7d3e3a52-52d2-5c5f-9f0a-3a8f6d5c7f11"
+    result = verdict(erase="S1", signature="ext4", type="ext4", label="weights", uuid=ours)
+    assert not result.format
+    assert "Tandem made it, for another host name or label" in result.refusal
+
+
 def test_a_leftover_permission_erases_nothing_of_ours() -> None:
     result = verdict(erase="S1", **OURS)
     assert not result.format
@@ -110,7 +117,8 @@ def test_a_leftover_permission_erases_nothing_of_ours() -> None:
 
 def test_only_our_own_unfinished_formatting_is_finished() -> None:
     assert verdict(unfinished=True, data=True).format
-    assert verdict(unfinished=True, signature="ext4", type="ext4", uuid="new").format
+    assert verdict(unfinished=True, signature="ext4", type="ext4", uuid="").format
+    assert not verdict(unfinished=True, signature="ext4", type="ext4", uuid="somebody-elses").format
     assert not verdict(unfinished=True, signature="xfs", type="xfs").format
     assert not verdict(unfinished=True, partitions=[PART]).format
 
