@@ -36,7 +36,8 @@ class Running:
         """What tandemctl does: write, reload, wait for the proof."""
         Path(self.router.split).write_text(text)
         self.reload()
-        eventually(lambda: ask(self.router.status_port, "/split").text.strip(), split_revision(text), unbroken_seconds=0.4)
+        status_port = self.router.status_port
+        eventually(lambda: ask(status_port, "/split").text.strip(), split_revision(text), unbroken_seconds=0.4)
 
     def who(self, chat: str | None = None) -> str:
         headers = {} if chat is None else {"X-OpenWebUI-Chat-Id": chat}
