@@ -45,6 +45,7 @@ STATES = {
     "foreign memory": State("card 0: used by others", "fail", "card 0: others hold 9000 MiB of it"),
     "nouveau": State("nouveau", "fail", "nouveau holds the cards; NVIDIA's driver is needed: blacklist nouveau"),
     "slow link": State("card 1: PCIe link", "warn", "card 1: generation 1 x4 now (idle), at most 3 x16"),
+    "ecc": State("card 1: ECC", "warn", "card 1: on, 3 uncorrected errors since the driver was loaded"),
     "secure boot": State("Secure Boot", "warn", "Secure Boot is on and would refuse a module"),
     "xid": State("card errors (Xid)", "warn", "79 fell off the bus"),
 }
