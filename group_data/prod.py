@@ -14,8 +14,9 @@ release = "2026.11"
 releases = {
     "2026.11": {
         # EDIT. The vLLM image by the digest of its linux/amd64 manifest, not of the list over all platforms, and
-        # without a tag: skopeo inspect --raw docker://REGISTRY/vllm-openai:v0.33.0
-        # prints that list; take the digest of the entry whose platform is linux/amd64.
+        # without a tag: skopeo inspect --raw docker://REGISTRY/vllm/vllm-openai:v0.32.0
+        # prints that list (REGISTRY: the host name of Docker Hub or of a mirror); take the digest of the entry whose
+        # platform is linux/amd64, and write REGISTRY/vllm/vllm-openai@sha256:...
         "image": "registry.example/vllm-openai@sha256:0000000000000000000000000000000000000000000000000000000000000000",
         "model": {
             # The name clients ask for; the same in every release.
@@ -93,7 +94,7 @@ gpu = {
             "url": "https://developer.download.nvidia.com/compute/cuda/repos/debian13/x86_64",
             "suite": "/",
             "components": [],
-            # EDIT. A file on this machine: curl -o keys/nvidia.asc URL/8793F200.pub
+            # EDIT. A file on this machine: curl -fo keys/nvidia.asc URL/8793F200.pub
             "key": "keys/nvidia.asc",
         },
     ],
@@ -185,7 +186,8 @@ engine = {
 
 # Open WebUI.
 webui = {
-    # EDIT. By the digest of its linux/amd64 manifest, found as for the engine image.
+    # EDIT. By the digest of its linux/amd64 manifest, found as for the engine image:
+    # skopeo inspect --raw docker://REGISTRY/open-webui/open-webui:v0.12.4 (REGISTRY: GitHub's container registry)
     "image": "registry.example/open-webui@sha256:0000000000000000000000000000000000000000000000000000000000000000",
     # The name shown in the page.
     "name": "Tandem",

@@ -6,7 +6,7 @@ from typing import Any
 
 from tandem.config.root import Config
 
-_EXAMPLES = re.compile(r"registry\.example/.*|chat\.example")
+_EXAMPLES = re.compile(r"registry\.example/.*|(.*@)?chat\.example|/dev/disk/by-id/nvme-EXAMPLE_.*")
 _ZEROS = re.compile(r"(.*@sha256:)?(0{40}|0{64})")
 
 
@@ -17,7 +17,9 @@ def placeholders(config: Config) -> list[str]:
     names = {
         f"{wanted}/image": config.wanted.image,
         "webui/image": config.webui.image,
+        "webui/admin_email": config.webui.admin_email,
         "edge/server_name": config.edge.server_name,
+        **({"storage/device": config.storage.device} if config.storage else {}),
     }
     examples = [path for path, name in names.items() if _EXAMPLES.fullmatch(name)]
     keys = [
@@ -26,7 +28,8 @@ def placeholders(config: Config) -> list[str]:
         if "EXAMPLE" in repository.key
     ]
     keys += ["bundle/key"] if config.bundle and "EXAMPLE" in config.bundle.key else []
-    found = sorted({*zeros, *examples, *keys})
+    # A manifest is made whole: one line for all that is in it.
+    found = sorted({re.sub("(/model/manifest)/.*", r"\1", path) for path in (*zeros, *examples, *keys)})
     return [f"{path} is still the example's; group_data/prod.py says what to put there" for path in found]
 
 

@@ -10,6 +10,7 @@ import pytest
 from pydantic import BaseModel
 
 from tandem.config import Config, load
+from tandem.config.placeholders import placeholders
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = (ROOT / "group_data/prod.py").read_text()
@@ -98,3 +99,17 @@ def test_the_inventory_pins_host_keys() -> None:
     assert hosts[0][1]["ssh_strict_host_key_checking"] == "yes"
     assert hosts[0][1]["ssh_known_hosts_file"]
     assert all(name.startswith("ssh_") for name in hosts[0][1])
+
+
+def test_every_line_marked_edit_is_refused_while_it_is_the_examples() -> None:
+    refused = {line.split(" is still the example's")[0] for line in placeholders(load(values(EXAMPLE), host="gpu1"))}
+    assert refused == {
+        "releases/2026.11/image",
+        "releases/2026.11/model/manifest",
+        "gpu/repositories/0/key",
+        "storage/device",
+        "webui/image",
+        "webui/admin_email",
+        "edge/server_name",
+    }
+    assert EXAMPLE.count("# EDIT.") == len(refused)
