@@ -9,10 +9,10 @@ from tandem import journal
 from tandem.domain.gpu import Wanted, decide
 from tandem.domain.slots import card_of, engine_unit
 from tandem.facts.gpu import GpuState
-from tandem.operations import gpu, units
-from tandem.render.bundle import apt_options
+from tandem.operations import gpu, tree, units
+from tandem.render.bundle import apt_options, render_bundle
 from tandem.render.engine import engine_environment
-from tandem.render.gpu import gpu_units
+from tandem.render.gpu import gpu_units, render_gpu
 from tandem.steps.run import Run
 
 OUTAGE_MINUTES: Final = "5 to 20"
@@ -24,6 +24,9 @@ def driver(run: Run) -> None:
     """Driver, container toolkit and CDI; what can't be done is refused before any operation of the run."""
     wanted, cards, engines = _wanted(run), run.config.engine.cards, _serving_engines(run)
     due = _due(wanted, cards, engines) if wanted.source != "none" or wanted.toolkit else False
+    # A package source that is no longer named must be gone before the next package comes.
+    sources = render_gpu(run.config) | render_bundle(run.config)
+    tree.apply(name="Files of the cards", tree=sources, prune=("/etc/apt/",))
     if due:
         gpu.driver(name="Driver and container toolkit", wanted=wanted, apt=_apt(run), cards=cards, engines=engines)
     units.converge(name="Units of the cards", wanted=gpu_units(run.config))

@@ -6,7 +6,6 @@ from tandem.domain.slots import UIDS
 from tandem.domain.units import Unit
 from tandem.operations import host, tree, units
 from tandem.render.bundle import apt_options, render_bundle
-from tandem.render.gpu import render_gpu
 from tandem.render.host import SETTINGS, render_foundation
 from tandem.render.runtime import render_runtime
 from tandem.render.storage import render_storage
@@ -33,10 +32,8 @@ def prepare(run: Run) -> None:
     installed.
     """
     config = run.config
-    foundation = render_foundation() | render_storage(run.name, config) | render_runtime(config)
-    sources = render_bundle(config) | render_gpu(config)
-    # A package source that is no longer named must be gone before the next package comes.
-    tree.apply(name="Tandem's own files", tree=foundation | sources, prune=("/etc/apt/",))
+    foundation = render_foundation() | render_storage(run.name, config) | render_runtime(config) | render_bundle(config)
+    tree.apply(name="Tandem's own files", tree=foundation, prune=())
     host.packages(
         name="Debian packages",
         names=[*PACKAGES, *run.config.host.extra_packages],

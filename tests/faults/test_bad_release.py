@@ -34,13 +34,13 @@ def changed(name: str, **changes: Any) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def story(packaged: str, tmp_path_factory: pytest.TempPathFactory) -> Story:
     workplace = Workplace(tmp_path_factory.mktemp("story") / "work")
-    arguments = {**layers(packaged)["releases"]["a"]["arguments"], "kv-cache-dtype": "no-such-type"}
+    arguments = {**layers(packaged)["releases"]["a"]["arguments"], "scheduling-policy": "no-such-policy"}
     broken = workplace.install(packaged, changed(packaged, arguments=arguments))
     return Story(packaged, broken, *(workplace.install(packaged, ONE_CARD) for _ in range(2)))
 
 
 def test_an_engine_that_never_gets_ready_is_said_with_its_last_log_lines(story: Story) -> None:
-    refused(story.broken, "not ready after", "log lines of vllm-blue-0", "invalid choice: 'no-such-type'")
+    refused(story.broken, "not ready after", "log lines of vllm-blue-0", "invalid choice: 'no-such-policy'")
     assert story.broken.operations()[-1].endswith("A real completion")
 
 
