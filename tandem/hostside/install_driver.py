@@ -17,6 +17,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,11 @@ from tandem.hostside.trial_build import BuildFailed, build, build_in_place
 CHANGE = KEPT / "change.json"
 """{"from", "to"} while a changed driver has not proven itself."""
 
-LOCK = "/run/lock/tandem-driver.lock"
+LOCK = "/run/tandem/driver.lock"  # not in /run/lock, where everybody may put a link of that name
+OTHER_JOB_SECONDS = 3600
+"""A real driver is built for ten minutes, twice, on a slow machine, after its download."""
+LOOK_EVERY_SECONDS = 5
+
 UNTOUCHED = "Nothing of the driver was installed or changed; the host goes on as before."
 
 
@@ -199,16 +204,27 @@ def hold(apt: Apt, job: dict[str, Any]) -> None:
     tell(f"held {len(names)} packages: driver, toolkit and the kernel's metapackages move only with Tandem")
 
 
+def alone() -> None:
+    """One job at a time, until this process ends. One whose operator is gone runs to its end: it is waited for."""
+    os.makedirs(os.path.dirname(LOCK), mode=0o755, exist_ok=True)
+    lock = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    began = time.monotonic()
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            waited = time.monotonic() - began
+            if waited > OTHER_JOB_SECONDS:
+                stop(f"another driver job has run on this host for {waited:.0f} s: wait until it ends, then run again")
+            tell(f"another driver job still runs on this host, its operator may be gone: waiting for {waited:.0f} s")
+            time.sleep(LOOK_EVERY_SECONDS)
+
+
 def main() -> None:
     job = json.loads(sys.argv[1])
     Path(KEPT).mkdir(mode=0o755, parents=True, exist_ok=True)
-    lock = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        stop(
-            "another driver job still runs on this host (its operator may be gone): wait until it ends, then run again"
-        )
+    alone()
     apt = Apt(job["timeout_seconds"], job["apt_options"])
     {"trial": trial, "install": install, "load": load, "hold": hold, "back": back}[job["phase"]](apt, job)
 
