@@ -36,13 +36,18 @@ def served() -> str:
     return SERVED
 
 
+def made_anew(name: str) -> str:
+    """A host made from nothing, whatever was installed on one of that name."""
+    host.remove(STATE, name)
+    host.create(STATE, name, lambda _sentence: None)
+    host.boot(STATE, name)
+    return name
+
+
 @pytest.fixture(scope="session")
 def spare() -> Iterator[str]:
     """The name of a host for the tests alone, made before the first of them and removed after the last."""
-    host.remove(STATE, SPARE)
-    host.create(STATE, SPARE, lambda _sentence: None)
-    host.boot(STATE, SPARE)
-    yield SPARE
+    yield made_anew(SPARE)
     host.remove(STATE, SPARE)
 
 
@@ -55,10 +60,7 @@ def fresh(spare: str) -> str:
 @pytest.fixture
 def anew(spare: str) -> str:
     """The spare host made again from nothing, whatever was installed on it."""
-    host.remove(STATE, spare)
-    host.create(STATE, spare, lambda _sentence: None)
-    host.boot(STATE, spare)
-    return spare
+    return made_anew(spare)
 
 
 @pytest.fixture(scope="session")

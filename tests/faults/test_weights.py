@@ -10,6 +10,7 @@ import pytest
 
 from tandem.rehearsal import host
 from tandem.rehearsal.inventory import STATE, hosts
+from tests.faults.conftest import made_anew
 from tests.faults.deploying import Ended, Running, Workplace
 from tests.faults.onhost import OnHost
 from tests.faults.refusals import refused
@@ -63,11 +64,17 @@ class Story:
         self.hub.go_on.set()
 
 
+@pytest.fixture(scope="module")
+def empty(spare: str) -> str:
+    """The spare host as nobody has used it: tests before these may have installed and mounted there."""
+    return made_anew(spare)
+
+
 @pytest.fixture
-def story(spare: str, workplace: Workplace) -> Iterator[Story]:
-    there = OnHost(spare)
+def story(empty: str, workplace: Workplace) -> Iterator[Story]:
+    there = OnHost(empty)
     there.shell(f"rm -rf {FOLDER} /etc/containers/systemd/test.container")
-    network = ipaddress.ip_network(host.load(STATE, spare).network)
+    network = ipaddress.ip_network(host.load(STATE, empty).network)
     files = {**model(1000), BIG: safetensors(5_000_000)}
     with hub(files, bind=str(network[1])) as one:
         yield Story(there, one, workplace)
