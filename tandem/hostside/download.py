@@ -108,6 +108,9 @@ def stream(net: Net, url: str, take: Callable[[bytes], object]) -> int:
         while chunk := _piece(response, net):
             take(chunk)
             total += len(chunk)
+        length = response.headers.get("Content-Length", "")
+    if length.isdigit() and total < int(length):
+        raise Passing(f"the connection ended after {size(total)} of {size(int(length))}")
     return total
 
 

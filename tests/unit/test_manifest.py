@@ -98,6 +98,14 @@ def test_a_plain_web_server_is_asked_for_the_usual_files_and_those_of_the_index(
     assert found == {**EXPECTED, "revision": REVISION, "files": manifest_files(FILES, *usual)}
 
 
+def test_a_file_that_a_plain_web_server_breaks_off_is_not_pinned_as_it_came(there: Hub, tmp_path: Path) -> None:
+    there.faults["tokenizer.json"] = Fault(cut_after=5, times=2)
+    words = ["--kind", "http", "--endpoint", f"{there.address}/plain", "--revision", REVISION]
+    found = made(tmp_path / "m.json", *words)
+    assert found["files"]["tokenizer.json"] == manifest_files(FILES)["tokenizer.json"]
+    assert there.faults["tokenizer.json"].times == 0
+
+
 def fill(folder: Path, files: dict[str, bytes]) -> Path:
     for name, data in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
