@@ -5,7 +5,8 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo --preserve-env)
 BIN := .venv/bin
 # What the rehearsal needs on this machine: a real systemd machine, its network, its images, a browserless client.
 PACKAGES := python3-venv mmdebstrap systemd-container nftables iproute2 podman buildah uidmap openssh-client \
-	e2fsprogs nginx-light apache2-utils openssl gnupg skopeo debian-archive-keyring gcc libc6-dev gpgv
+	e2fsprogs nginx-light apache2-utils openssl gnupg skopeo debian-archive-keyring gcc libc6-dev gpgv \
+	chromium libnss3-tools fonts-dejavu-core curl dehydrated pebble
 
 .PHONY: rehearse test lint unit host e2e faults bench campaign bundle clean packages
 
@@ -35,6 +36,7 @@ faults: .venv/.ready
 bench: .venv/.ready
 	$(SUDO) $(BIN)/python -m tests.bench.install
 	$(SUDO) $(BIN)/python -m tests.bench.capacity
+	$(SUDO) $(BIN)/python -m tests.bench.edge
 
 campaign: .venv/.ready
 	$(SUDO) $(BIN)/python -m tests.campaign
@@ -57,9 +59,12 @@ packages:
 	    $(SUDO) .ci/install-packages $$missing; \
 	fi
 
-.venv/.ready: requirements.lock
+# The scanners' libraries are older than ours, so they live apart.
+.venv/.ready: requirements.lock requirements-audit.lock
 	@echo "making the virtual environment .venv from requirements.lock (about half a minute)"
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
+	@$(PYTHON) -m venv .venv/audit
+	@.venv/audit/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-audit.lock
 	@touch $@
 	@echo "made .venv"

@@ -1,10 +1,25 @@
 """Bare OS -> served chat. Never changes what answers: on a host that serves another release, `upgrade` does that."""
 
-from tandem.steps import bundle, gpu, host, runtime, secrets, services, storage, weights
+from tandem.steps import (
+    bundle,
+    certificate,
+    firewall,
+    gpu,
+    host,
+    logs,
+    prompts,
+    runtime,
+    secrets,
+    services,
+    storage,
+    weights,
+)
 from tandem.steps.run import begin
 
 run = bundle.check(begin("install"))  # configuration, doctor, capacity: refuses before anything is touched
 host.prepare(run)
+logs.keep(run)
+firewall.apply(run)
 gpu.driver(run)
 storage.mount(run)
 runtime.images(run)
@@ -13,3 +28,5 @@ weights.publish(run)
 secrets.ensure(run)
 services.start(run)
 services.route(run)
+certificate.obtain(run)
+prompts.offer(run)

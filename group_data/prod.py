@@ -59,6 +59,8 @@ host = {
     "package_mirror_timeout_seconds": 60,
     # Go on when the host is not Debian 13.
     "accept_untested_os": False,
+    # Debian's security updates install themselves; nothing that serves is restarted by them.
+    "security_updates": True,
 }
 
 # Thresholds of the checks that doctor.py prints and that install makes first.
@@ -202,6 +204,10 @@ webui = {
 router = {
     # The longest stream allowed; old workers live this long after a reload.
     "longest_stream_seconds": 3600,
+    # Requests to the engines by one person in the WebUI: a message is about four, with its title and its tags.
+    "user_limit": {"requests_per_second": 5, "burst": 10},
+    # Answers in progress at the same time for one person.
+    "user_streams": 8,
 }
 
 # The public front door.
@@ -212,21 +218,70 @@ edge = {
     # The HTTPS port, and the HTTP port that redirects to it.
     "https_port": 443,
     "http_port": 80,
-    # The user of the browser's password prompt, and the name of the API client.
-    "basic_user": "team",
-    "api_client": "default",
+    # Where the certificate comes from.
+    "certificate": {
+        # generated: by an authority of the host's own, which browsers must be given once.
+        "kind": "generated",
+        # files: one that you have: the certificate with its intermediates, and where its key is taken from.
+        #: "kind": "files", "certificate": "keys/certificate.pem", "key": {"file": "~/chat.key"},
+        # acme: from Let's Encrypt or another authority that asks on port 80; the host renews it by itself. authority: a
+        # file with the certificates that the directory itself is trusted by, for one of your own.
+        # or: "kind": "acme", "email": "admin@chat.example", "directory": "https://ca.chat.example/directory",
+        # or: "authority": "keys/authority.pem",
+    },
+    # For how long browsers insist on HTTPS (HSTS). 0: they are not told to.
+    "hsts_seconds": 63072000,
+    # Who the browser's password prompt lets in. Each has a password; who is no longer named is out at the next install.
+    "users": ["team"],
+    # The cookie that stands for the password is renewed so often, and ends at the latest after twice this time.
+    "gate_days": 7,
+    # Programs that use the API: each has a key of its own, a steady rate, how many requests may come at once on top of
+    # it, and how many answers may be in progress at the same time.
+    "clients": {
+        "default": {"requests_per_second": 5, "burst": 10, "streams": 16},
+    },
+    # Requests for the page from one address: opening it takes about 200.
+    "page_limit": {"requests_per_second": 200, "burst": 2000},
+    # Passwords tried from one address.
+    "password_limit": {"requests_per_second": 1, "burst": 10},
     # The largest upload (MiB).
     "maximum_body_mib": 100,
+}
+
+# What may come in: HTTPS, HTTP, SSH, and nothing else. SSH takes keys only.
+firewall = {
+    # False: no rule and no SSH setting of ours; another firewall guards this host.
+    "enabled": True,
+    # Networks that SSH answers: better your own than all.
+    "ssh_from": ["0.0.0.0/0", "::/0"],
+    # Further TCP ports that answer everybody.
+    "open_ports": [],
+    # New rules are taken back after so long unless a new SSH connection works.
+    "confirm_seconds": 60,
+}
+
+# The journal: the access log, and what engines and WebUI write.
+logs = {
+    # Lines that are older, and the oldest beyond this size (MiB), are removed.
+    "retention_days": 30,
+    "maximum_mib": 2048,
 }
 
 # Install from a folder on the host and ask no network: `make bundle` makes it on a connected machine.
 #: bundle = {"path": "/mnt/bundle", "key": "keys/bundle.asc"}
 
 # Secrets that you choose. Those not named are generated on the host. Never write a secret itself here.
-# env: the name of an environment variable, file: the path of a file, both on the machine that runs pyinfra; at least 12
-# characters without spaces.
+# env: the name of an environment variable; file: the path of a file; command: a program and its arguments that prints
+# the secret (sops, pass, a vault). All on the machine that runs pyinfra; at least 12 characters without spaces.
 secrets = {
-    #: "basic_password": {"env": "TANDEM_BASIC_PASSWORD"},
-    #: "api_key": {"file": "~/tandem-api-key"},
-    #: "webui_admin_password": {"env": "TANDEM_WEBUI_ADMIN_PASSWORD"},
+    # The browser's prompt, by user in edge.
+    "passwords": {
+        #: "team": {"env": "TANDEM_PASSWORD_TEAM"},
+    },
+    # The API, by client in edge.
+    "keys": {
+        #: "default": {"command": ["pass", "show", "tandem/default"]},
+    },
+    # The first administrator of the WebUI.
+    #: "webui_admin_password": {"file": "~/tandem-webui-admin"},
 }

@@ -20,3 +20,7 @@ engine = {
     "ready_timeout_seconds": 600,
     "shutdown_timeout_seconds": 30,
 }
+
+router = {"user_limit": {"requests_per_second": 5, "burst": 20}}
+
+firewall = {"confirm_seconds": 30}

@@ -93,3 +93,8 @@ def grow_filesystem(kind: str, device: str, directory: str) -> StringCommand:
 def if_installed(command: StringCommand) -> StringCommand:
     """Answers {} on a host that has no tandemctl yet, so that a plan can be made for a fresh host."""
     return StringCommand("if [ -x", TANDEMCTL, "]; then", command, "; else echo '{}'; fi")
+
+
+def if_understood(command: StringCommand) -> StringCommand:
+    """As ``if_installed``, for an order that an older tandemctl does not know (exit status 2)."""
+    return if_installed(StringCommand(command, "|| { status=$?; [ $status -eq 2 ] && echo '{}' || exit $status; }"))

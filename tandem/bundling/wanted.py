@@ -12,7 +12,7 @@ from tandem.config.gpu import Repository
 from tandem.config.placeholders import placeholders
 from tandem.domain.bundle import SYSTEM
 from tandem.domain.gpu_packages import DRIVER_GLOBS, PREREQUISITES, TOOLKIT, packages_of
-from tandem.steps.host import PACKAGES
+from tandem.steps.host import packages
 
 KERNEL = ("linux-image-amd64", "linux-headers-amd64")
 BASE = ("?priority(required)", "?priority(important)", "?priority(standard)")
@@ -68,7 +68,7 @@ def wanted(config: Config, releases: Sequence[str], further: Sequence[str] = ())
     chosen = [config.releases[name] for name in releases]
     names, optional = gpu_packages(config)
     return Wanted(
-        packages=tuple(dict.fromkeys([*PACKAGES, *config.host.extra_packages, *KERNEL, *names, *further])),
+        packages=tuple(dict.fromkeys([*packages(config), *KERNEL, *names, *further])),
         optional=optional,
         preferences=_preferences(config),
         repositories=config.gpu.repositories,

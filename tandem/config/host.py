@@ -21,3 +21,6 @@ class HostConfig(Model):
         default=60, ge=1, description="Give up on a silent package mirror after this long."
     )
     accept_untested_os: bool = Field(default=False, description="Go on when the host is not Debian 13.")
+    security_updates: bool = Field(
+        default=True, description="Install Debian's security updates by themselves; nothing that serves is restarted."
+    )

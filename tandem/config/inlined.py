@@ -1,17 +1,23 @@
 """Files on the operator's machine that the configuration names: read, and put in the place of their path."""
 
 import json
+import os
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from tandem.config.errors import ConfigError
+from tandem.domain.prompts import Prompt, parse
+
+PROMPTS = "prompts"
+"""The folder that is read where none is named."""
 
 _ARMOUR = "-----BEGIN"
 
 
 def inlined(values: Mapping[str, Any], host: str) -> dict[str, Any]:
-    """``values`` with every manifest and public key read. Paths are relative to the folder that pyinfra runs in.
+    """``values`` with every manifest, key and prompt read. Paths are relative to the folder that pyinfra runs in.
 
     Raises ConfigError that names the option and the file; anything that is not a path is left for validation.
     """
@@ -21,6 +27,11 @@ def inlined(values: Mapping[str, Any], host: str) -> dict[str, Any]:
         gpu = values.get("gpu")
         if isinstance(gpu, Mapping) and isinstance(gpu.get("repositories"), list | tuple):
             found["gpu"] = {**gpu, "repositories": [_at(one, "key", _key) for one in gpu["repositories"]]}
+        found["edge"] = _below(values.get("edge"), "certificate", "certificate", _certificates)
+        found["edge"] = _below(found["edge"], "certificate", "authority", _certificates)
+        webui = values.get("webui")
+        if isinstance(webui, Mapping):
+            found["webui"] = {**webui, "prompts": _prompts(webui.get("prompts", PROMPTS))}
         found["bundle"] = _at(values.get("bundle"), "key", _key)
     except OSError as error:
         raise ConfigError(
@@ -56,3 +67,32 @@ def _manifest(path: str) -> Any:
 
 def _key(path: str) -> str:
     return path if path.startswith(_ARMOUR) else Path(path).expanduser().read_text()
+
+
+def _certificates(path: str) -> str:
+    """From the first one on: tools write all kinds of notes before it."""
+    text = _key(path)
+    return text[max(text.find(_ARMOUR), 0) :]
+
+
+def _prompts(folder: Any) -> Any:
+    """Every prompt in a folder; its other files are not looked at."""
+    if folder is None:
+        return []
+    if not isinstance(folder, str):
+        return folder
+    found: dict[str, Prompt] = {}
+    for name in sorted(os.listdir(Path(folder).expanduser())):
+        if not name.endswith(".md"):
+            continue
+        path = Path(folder).expanduser() / name
+        try:
+            prompt = parse(path.read_text(encoding="utf-8"))
+        except UnicodeDecodeError:
+            raise ValueError(f"{path} is not UTF-8 text") from None
+        except ValueError as error:
+            raise ValueError(f"{path} {error}") from None
+        if prompt.command in found:
+            raise ValueError(f"{path} has the command {prompt.command!r} of another file there; give each its own")
+        found[prompt.command] = prompt
+    return [asdict(prompt) for prompt in found.values()]

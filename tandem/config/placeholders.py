@@ -27,6 +27,12 @@ def placeholders(config: Config) -> list[str]:
         for place, repository in enumerate(config.gpu.repositories)
         if "EXAMPLE" in repository.key
     ]
+    certificate = config.edge.certificate.model_dump()
+    keys += [
+        f"edge/certificate/{name}"
+        for name in ("certificate", "authority")
+        if "EXAMPLE" in (certificate.get(name) or "")
+    ]
     keys += ["bundle/key"] if config.bundle and "EXAMPLE" in config.bundle.key else []
     # A manifest is made whole: one line for all that is in it.
     found = sorted({re.sub("(/model/manifest)/.*", r"\1", path) for path in (*zeros, *examples, *keys)})

@@ -5,12 +5,14 @@ from tandem.config.bundle import BundleConfig
 from tandem.config.doctor import DoctorConfig
 from tandem.config.edge import EdgeConfig
 from tandem.config.engine import EngineConfig
+from tandem.config.firewall import FirewallConfig
 from tandem.config.gpu import GpuConfig
 from tandem.config.host import HostConfig
+from tandem.config.logs import LogsConfig
 from tandem.config.release import Release
 from tandem.config.router import RouterConfig
 from tandem.config.runtime import RuntimeConfig
-from tandem.config.secrets import SecretName, SecretSource
+from tandem.config.secrets import SecretsConfig
 from tandem.config.storage import StorageConfig
 from tandem.config.webui import WebuiConfig
 from tandem.config.weights import WeightsConfig
@@ -25,8 +27,8 @@ class Config(Model):
     bundle: BundleConfig | None = Field(
         default=None, description="Install from this folder and ask no network; leave out to use the sources."
     )
-    secrets: dict[SecretName, SecretSource] = Field(
-        default={}, description="Given secrets; those not named are generated."
+    secrets: SecretsConfig = Field(
+        default=SecretsConfig(), description="Secrets that you choose; those not named are generated."
     )
     storage: StorageConfig | None = Field(default=None, description="The weights disk; leave out to keep weights on /.")
     runtime: RuntimeConfig = Field(default=RuntimeConfig(), description="Podman and its images.")
@@ -35,6 +37,8 @@ class Config(Model):
     webui: WebuiConfig = Field(description="Open WebUI.")
     router: RouterConfig = Field(default=RouterConfig(), description="The loopback-only split between slots.")
     edge: EdgeConfig = Field(description="The public front door.")
+    firewall: FirewallConfig = Field(default=FirewallConfig(), description="What may come in.")
+    logs: LogsConfig = Field(default=LogsConfig(), description="How long logs are kept.")
     releases: dict[Name, Release] = Field(min_length=1, description="Every release by name.")
     release: Name = Field(description="The wanted release: one of the names in releases.")
 
@@ -55,6 +59,18 @@ class Config(Model):
         if declared and release not in declared:
             raise ValueError(f"{release!r} is not declared in releases; give one of: {', '.join(sorted(declared))}")
         return release
+
+    @field_validator("edge")
+    @classmethod
+    def _given_secrets_have_owners(cls, edge: EdgeConfig, info: ValidationInfo) -> EdgeConfig:
+        secrets = info.data.get("secrets") or SecretsConfig()
+        for kind, given, known in (("users", secrets.passwords, edge.users), ("clients", secrets.keys, edge.clients)):
+            unknown = sorted(given.keys() - set(known))
+            if unknown:
+                raise ValueError(
+                    f"{unknown[0]!r} has a given secret and is not among {kind}; name it there or take it out"
+                )
+        return edge
 
     @property
     def wanted(self) -> Release:

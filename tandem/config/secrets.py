@@ -1,10 +1,8 @@
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field, StringConstraints, model_validator
 
-from tandem.config.base import Form, Model, Text
-
-SecretName = Literal["basic_password", "api_key", "webui_admin_password"]
+from tandem.config.base import Form, Items, Model, Name, Text
 
 
 class SecretSource(Model):
@@ -16,9 +14,26 @@ class SecretSource(Model):
     file: Annotated[Text, StringConstraints(min_length=1)] | None = Field(
         default=None, description="Path of a file on the operator's machine."
     )
+    command: Annotated[Items[Text], Field(min_length=1)] | None = Field(
+        default=None, description="A command on the operator's machine, word by word, that prints the secret."
+    )
 
     @model_validator(mode="after")
     def _exactly_one(self) -> "SecretSource":
-        if (self.env is None) == (self.file is None):
-            raise ValueError("has both or neither of env and file; give exactly one of them")
+        given = [name for name in ("env", "file", "command") if getattr(self, name) is not None]
+        if len(given) != 1:
+            found = " and ".join(given) or "none of them"
+            raise ValueError(f"has {found}; give exactly one of env, file and command")
         return self
+
+
+class SecretsConfig(Model):
+    """Secrets that the operator chooses; all others are generated on the host."""
+
+    passwords: dict[Name, SecretSource] = Field(
+        default={}, description="Passwords of the browser's prompt, by user (edge/users)."
+    )
+    keys: dict[Name, SecretSource] = Field(default={}, description="API keys, by client (edge/clients).")
+    webui_admin_password: SecretSource | None = Field(
+        default=None, description="The password of the WebUI's first administrator."
+    )

@@ -2,7 +2,17 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
-from tandem.config.base import Form, Model, PinnedImage, Text
+from tandem.config.base import Form, Items, Model, PinnedImage, Text
+from tandem.domain.prompts import Prompt
+
+
+class LibraryPrompt(Model):
+    """One prompt of the library, as its file has it."""
+
+    command: str = Field(description="What people type after /.")
+    title: str = Field(description="What the list shows.")
+    tag: str = Field(description="The label that it is listed under.")
+    content: str = Field(description="The text.")
 
 
 class WebuiConfig(Model):
@@ -21,3 +31,11 @@ class WebuiConfig(Model):
     ready_timeout_seconds: int = Field(
         default=300, ge=10, description="A WebUI that is silent for so long at its first start is restarted once."
     )
+    prompts: Items[LibraryPrompt] = Field(
+        default=(), description="Folder on this machine with prompts (*.md) that everybody is offered; None: none."
+    )
+
+    @property
+    def library(self) -> list[Prompt]:
+        """By command."""
+        return sorted((Prompt(**one.model_dump()) for one in self.prompts), key=lambda prompt: prompt.command)

@@ -1,43 +1,56 @@
 """Where secrets live on a host. Names, modes and owners only; values never leave the host."""
 
+from collections.abc import Iterable
 from typing import Final
 
 from tandem.domain.slots import UIDS
 
 ROOT: Final = "/etc/tandem/secrets"
 EDGE_GID: Final = UIDS["tandem-edge"]
+GATE_GID: Final = UIDS["tandem-gate"]
 
-BASE: Final = ("api_key", "basic_password", "gate", "upstream_key", "webui_admin_password", "webui_secret_key")
-"""The secrets themselves, one per file; everything else is derived from them."""
+SINGLE: Final = ("gate_secret", "gate_secret_previous", "upstream_key", "webui_admin_password", "webui_secret_key")
+"""The secrets that a host has one of, one per file; ``base`` adds each user's password and each client's key."""
 
-GIVEN: Final = ("api_key", "basic_password", "webui_admin_password")
-"""Those that an operator may bring; the others are only ever generated."""
+LOADED: Final = {
+    "tandem-edge": ("edge", ("groups.conf", "upstream.conf")),
+    "tandem-gate": ("gate", ("keys.conf", "people.conf")),
+}
+"""Unit -> its folder and the files in it that Nginx reads when it loads its configuration.
 
-EDGE_LOADED: Final = ("api_keys.conf", "gate.conf", "upstream.conf", "ca.crt", "tls.crt", "tls.key")
-"""Files under edge/ that Nginx reads when it loads its configuration; ``revision.conf`` is their fingerprint.
-
-``htpasswd`` is not among them: Nginx reads it at each request.
+``revision.conf`` beside them is their fingerprint. tls.pem is read at each handshake, htpasswd at each request.
 """
+
+OLD: Final = {"passwords": "basic_password", "keys": "api_key"}
+"""Folder -> where a host that knew one user and one client kept the secret of that one."""
+
+
+def base(users: Iterable[str], clients: Iterable[str]) -> list[str]:
+    """The secrets themselves, one per file; everything else is derived from them."""
+    return [*SINGLE, *(f"passwords/{user}" for user in users), *(f"keys/{client}" for client in clients)]
 
 
 def directories() -> list[tuple[str, str, int, int]]:
     """(path relative to the root, mode, uid, gid) of each folder, parents first; "." is the root itself."""
-    return [
-        (".", "0700", 0, 0),
-        ("edge", "0750", 0, EDGE_GID),
-        ("engine", "0700", 0, 0),
-        ("tls", "0700", 0, 0),
-        ("webui", "0700", 0, 0),
-    ]
+    shared = [("edge", "0750", 0, EDGE_GID), ("gate", "0750", 0, GATE_GID)]
+    private = [(name, "0700", 0, 0) for name in ("engine", "keys", "passwords", "tls", "webui")]
+    return [(".", "0700", 0, 0), *sorted([*shared, *private])]
 
 
-def files() -> list[tuple[str, str, int, int]]:
+def files(users: Iterable[str], clients: Iterable[str]) -> list[tuple[str, str, int, int]]:
     """(path relative to the root, mode, uid, gid) of each file."""
-    private = [*BASE, "engine/env", "tls/ca.crt", "tls/ca.key", "webui/env"]
-    edge = [f"edge/{name}" for name in sorted((*EDGE_LOADED, "htpasswd", "revision.conf"))]
-    return [(name, "0600", 0, 0) for name in private] + [(name, "0640", 0, EDGE_GID) for name in edge]
+    private = [*base(users, clients), "engine/env", "tls/ca.crt", "tls/ca.key", "webui/env"]
+    edge = [f"edge/{name}" for name in ("ca.crt", "groups.conf", "revision.conf", "tls.pem", "upstream.conf")]
+    gate = [f"gate/{name}" for name in ("htpasswd", "keys.conf", "people.conf", "revision.conf")]
+    return sorted(
+        [
+            *((name, "0600", 0, 0) for name in private),
+            *((name, "0640", 0, EDGE_GID) for name in edge),
+            *((name, "0640", 0, GATE_GID) for name in gate),
+        ]
+    )
 
 
-def paths() -> list[tuple[str, str, int, int]]:
+def paths(users: Iterable[str], clients: Iterable[str]) -> list[tuple[str, str, int, int]]:
     """(absolute path, mode, uid, gid) of each file, for a tree that checks presence, mode and owner."""
-    return [(f"{ROOT}/{name}", mode, uid, gid) for name, mode, uid, gid in files()]
+    return [(f"{ROOT}/{name}", mode, uid, gid) for name, mode, uid, gid in files(users, clients)]

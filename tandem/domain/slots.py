@@ -10,10 +10,22 @@ WEBUI_PORT: Final = {"blue": 18300, "green": 18400}
 ROUTER_ENGINE_API_PORT: Final = 18500  # /v1 from the edge
 ROUTER_ENGINE_WEBUI_PORT: Final = 18501  # /v1 from Open WebUI
 ROUTER_WEBUI_PORT: Final = 18600  # the page, from the edge
-STATUS_PORT: Final = {"tandem-edge": 18700, "tandem-router-engine": 18701, "tandem-router-webui": 18702}
+GATE_PORT: Final = 18610  # the edge asks here who may come in
+STATUS_PORT: Final = {
+    "tandem-edge": 18700,
+    "tandem-router-engine": 18701,
+    "tandem-router-webui": 18702,
+    "tandem-gate": 18703,
+}
 """Loopback listeners that answer /config with the hash of the active configuration."""
 
-UIDS: Final = {"tandem-engine": 59001, "tandem-webui": 59002, "tandem-edge": 59003, "tandem-router": 59004}
+UIDS: Final = {
+    "tandem-engine": 59001,
+    "tandem-webui": 59002,
+    "tandem-edge": 59003,
+    "tandem-router": 59004,
+    "tandem-gate": 59005,
+}
 """Fixed user and group ids. Containers run by number: a number that somebody else had could read our processes."""
 
 

@@ -15,6 +15,7 @@ class Unit:
     config hash it must answer; None: not asked. ``enable``: False for generated units (Quadlet), which are enabled by
     their [Install] section. ``restart``: whether a process started with another digest may be restarted in place (an
     engine never is). ``run``: False for what others start, a timer for example: only its file has to be read.
+    ``reload_loss``, ``restart_loss``: what that costs its users, said before it happens.
     """
 
     name: str
@@ -23,11 +24,15 @@ class Unit:
     enable: bool = True
     restart: bool = True
     run: bool = True
+    reload_loss: str = ""
+    restart_loss: str = ""
 
 
 @dataclass
 class Work:
-    """What to do, in this order: daemon-reload, enable, restart, start, reload; and one sentence for each."""
+    """What to do, in this order: daemon-reload, enable, restart, start, reload; one sentence for each, and what is lost
+    by it.
+    """
 
     daemon_reload: bool = False
     enable: list[str] = field(default_factory=list)
@@ -36,6 +41,7 @@ class Work:
     reload: list[str] = field(default_factory=list)
     sentences: list[str] = field(default_factory=list)
     kept: list[str] = field(default_factory=list)
+    losses: list[str] = field(default_factory=list)
 
 
 def compare(wanted: Sequence[Unit], seen: Mapping[str, Mapping[str, Any]]) -> Work:
@@ -65,11 +71,13 @@ def _compare_one(work: Work, unit: Unit, seen: Mapping[str, Any]) -> None:
         if unit.restart:
             work.restart.append(unit.name)
             work.sentences.append(f"restarted {unit.name}: it ran with another configuration")
+            work.losses += [unit.restart_loss] if unit.restart_loss else []
         else:
             work.kept.append(f"{unit.name} runs with an older definition and is left alone: upgrade is due")
     elif unit.served is not None and (seen["served"] or "").split() != _served(unit.served, seen["revision"]):
         work.reload.append(unit.name)
         work.sentences.append(f"reloaded {unit.name}")
+        work.losses += [unit.reload_loss] if unit.reload_loss else []
 
 
 def _served(config: str, revision: str | None) -> list[str]:

@@ -4,7 +4,7 @@ from typing import Any
 
 from pyinfra.api import StringCommand
 
-from tandem.commands import if_installed, tandemctl
+from tandem.commands import if_installed, if_understood, tandemctl
 from tandem.facts.answer import Answer
 
 
@@ -18,12 +18,23 @@ class CtlStatus(Answer):
 
 
 class SecretsDue(Answer):
-    """{"changed": [names of the secrets that `secrets ensure` would make or change]}. Its order comes by ``_stdin``."""
+    """{"changed": [names of the secrets that `secrets ensure` would make or change], "gate_behind": whether the gate
+    has yet to read what there is}. Its order comes by ``_stdin``.
+    """
 
     program = "tandemctl secrets ensure"
 
     def command(self, question: Any = None) -> StringCommand:
-        return if_installed(tandemctl("secrets", "ensure", "--dry", "--json"))
+        return if_understood(tandemctl("secrets", "ensure", "--dry", "--json"))
+
+
+class SecretAges(Answer):
+    """{name of a secret: its age in days}."""
+
+    program = "tandemctl secrets list"
+
+    def command(self, question: Any = None) -> StringCommand:
+        return if_understood(tandemctl("secrets", "list", "--json"))
 
 
 class Readiness(Answer):

@@ -8,6 +8,11 @@ from tandem.domain.slots import SLOTS
 
 LOCK_WAIT_SECONDS = 30.0
 PROBE_SECONDS = 30.0
+ROTATABLE = "passwords/NAME, keys/NAME, gate, webui_admin_password or certificate"
+
+
+class BadInput(Exception):
+    """Standard input or the arguments are not what the command reads. The message never holds a value."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -25,7 +30,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--webui-port", required=True, type=_port)
     command.add_argument("--wait-seconds", type=float, default=LOCK_WAIT_SECONDS, help="for the lock")
 
-    group = commands.add_parser("secrets", help="make or replace secrets").add_subparsers(
+    group = commands.add_parser("secrets", help="make, replace or list secrets").add_subparsers(
         required=True, metavar="COMMAND"
     )
     command = _command(group, "ensure", "reads one JSON object from standard input")
@@ -33,8 +38,26 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--json", action="store_true")
     command.add_argument("--wait-seconds", type=float, default=LOCK_WAIT_SECONDS, help="for the lock")
 
+    command = _command(group, "rotate", "replace a secret by a new one, and tell the gate")
+    command.add_argument("what", metavar="WHAT", help=f"{ROTATABLE}; see: tandemctl secrets list")
+    command.add_argument(
+        "--older-than-hours", type=float, default=0.0, help="leave a secret alone that is younger than this"
+    )
+    command.add_argument("--json", action="store_true")
+    command.add_argument("--wait-seconds", type=float, default=LOCK_WAIT_SECONDS, help="for the lock")
+
+    command = _command(group, "list", "say which secrets there are and how old, never a value")
+    command.add_argument("--json", action="store_true")
+
     command = _command(commands, "credentials", "print the logins: the one command that shows secrets")
     command.add_argument("--json", action="store_true")
+
+    group = commands.add_parser("certificate", help="the edge's certificate").add_subparsers(
+        required=True, metavar="COMMAND"
+    )
+    command = _command(group, "renew", "renew it if that is due: what the daily timer runs")
+    command.add_argument("--dry", action="store_true", help="only say how it stands")
+    command.add_argument("--json", action="store_true", help="with --dry: as JSON")
 
     command = _command(commands, "wait-ready", "wait until all of these answer")
     _add_targets(command)

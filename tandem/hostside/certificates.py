@@ -1,106 +1,197 @@
-"""The edge's certificate, by the openssl program: a private CA made once, and a leaf renewed from it. Host side.
+"""The edge's certificate: by an authority of the host's own, the operator's, or from an ACME authority. Host side.
 
-Private keys pass over standard input and output; the only key file openssl opens is the CA's own. A failed openssl
-raises subprocess.SubprocessError (no key in it), and no file was changed by then.
+``edge/tls.pem`` holds the private key, the leaf and its intermediates: one file, so that one rename replaces all.
 """
 
-import ipaddress
 import subprocess
-import tempfile
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
-CA_DAYS = 3650
-LEAF_DAYS = 397
+from tandem.domain.rollout import Refused
+from tandem.hostside import x509
+from tandem.hostside.secret_files import Store
+
+TLS, CA_FILE = "edge/tls.pem", "edge/ca.crt"
+OWN_CA, OWN_CA_KEY = "tls/ca.crt", "tls/ca.key"
+OLD_KEY = "edge/tls.key"  # where older hosts have it
 RENEW_DAYS = 30
-
-CA_EXTENSIONS = """\
-basicConstraints = critical, CA:TRUE, pathlen:0
-keyUsage = critical, keyCertSign, cRLSign
-subjectKeyIdentifier = hash
-"""
-LEAF_EXTENSIONS = """\
-basicConstraints = critical, CA:FALSE
-keyUsage = critical, digitalSignature
-extendedKeyUsage = serverAuth
-subjectKeyIdentifier = hash
-authorityKeyIdentifier = keyid
-"""
+LEFT = "nothing was changed"
 
 
-def new_key() -> str:
-    """A new P-256 private key (PEM)."""
-    return _openssl("genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256")
+class CertificateError(Refused):
+    """A certificate cannot be used. Nothing was changed; no key is in the text."""
 
 
-def make_ca(key: str, name: str) -> str:
-    """A self-signed CA certificate (PEM) for ``key``, named after the host."""
-    arguments = ("req", "-x509", "-new", "-key", "/dev/stdin", "-days", str(CA_DAYS))
-    return _request(arguments, f"Tandem CA of {name}", CA_EXTENSIONS, key)
+@dataclass(frozen=True)
+class Pair:
+    """A private key and the chain that stands for it, leaf first."""
+
+    key: str
+    chain: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        return self.key + "".join(self.chain)
+
+    @cached_property
+    def leaf(self) -> x509.Seen:
+        return x509.read(self.chain[0])
+
+    @cached_property
+    def belongs(self) -> bool:
+        return x509.public_key(self.key) == self.leaf.public_key
 
 
-def make_leaf(key: str, names: Sequence[str], ca_certificate: Path, ca_key: Path, days: int = LEAF_DAYS) -> str:
-    """A server certificate (PEM) for ``key`` and all of ``names`` (DNS names and addresses), signed by the CA."""
-    issuer = ("-CA", str(ca_certificate), "-CAkey", str(ca_key))
-    arguments = ("req", "-x509", "-new", "-key", "/dev/stdin", "-days", str(days), *issuer)
-    alternative = ", ".join(f"IP:{name}" if _address(name) else f"DNS:{name}" for name in names)
-    return _request(arguments, names[0], f"{LEAF_EXTENSIONS}subjectAltName = {alternative}\n", key)
+def settle(
+    store: Store, names: Sequence[str], wanted: Mapping[str, Any], given: Mapping[str, str], *, fresh: bool = False
+) -> None:
+    """Bring ``edge/tls.pem`` and ``edge/ca.crt`` to what is wanted; what is good already stays as it is.
+
+    ``names``: DNS names and addresses, the main one first. ``wanted``: {"kind": "generated" | "files" | "acme", ...}.
+    ``given``: for files ``certificate`` and ``certificate_key`` (PEM); without them the one in use stays. ``fresh``: a
+    generated certificate gets a new key now. For acme a generated one stands in until ``tandemctl certificate renew``
+    has got the real one. Raises CertificateError before anything is changed.
+    """
+    check(names, wanted, given)
+    if wanted["kind"] != "files":
+        _own_ca(store, names)
+    kinds: Mapping[str, Callable[[], Pair]] = {
+        "generated": lambda: _generated(store, names, fresh),
+        "files": lambda: _pair(given) if given.get("certificate") else _kept(store),
+        "acme": lambda: _acme(store, names),
+    }
+    put(store, kinds[wanted["kind"]]())
 
 
-def is_good(certificate: Path, key: Path, ca_certificate: Path, names: Sequence[str]) -> bool:
-    """Whether the files belong together, name exactly ``names`` and stay valid for 30 more days."""
+def check(names: Sequence[str], wanted: Mapping[str, Any], given: Mapping[str, str]) -> None:
+    """Whether ``settle`` can do that, as far as it can be said without the store. Raises CertificateError."""
+    if wanted["kind"] not in ("generated", "files", "acme"):
+        raise CertificateError(f"a certificate of kind {wanted['kind']!r} is not known; {LEFT}")
+    addresses = [name for name in names if x509.address(name)]
+    if wanted["kind"] == "acme" and addresses:
+        raise CertificateError(
+            f"an ACME authority is asked for DNS names only, not for {', '.join(addresses)}; {LEFT}: take it out of "
+            "edge/server_name and edge/alternative_names"
+        )
+    if wanted["kind"] == "files" and given.get("certificate"):
+        _check_files(names, given)
+
+
+def current(store: Store) -> Pair | None:
+    """What the edge serves; None if the file is missing or spoilt."""
+    text = store.read(TLS) or ""
+    chain, key = x509.blocks(text), x509.private_key(text)
     try:
-        seen = _openssl(*_show(RENEW_DAYS), "-ext", "subjectAltName", "-in", str(certificate))
-        _openssl("verify", "-CAfile", str(ca_certificate), str(certificate))
-        return _public_key(key) in seen and _named_in(seen) == {_canonical(name) for name in names}
-    except (subprocess.SubprocessError, OSError, ValueError):
-        return False
-
-
-def is_good_ca(certificate: Path, key: Path) -> bool:
-    """Whether the CA's files belong together and outlive a new leaf."""
-    try:
-        return _public_key(key) in _openssl(*_show(LEAF_DAYS), "-in", str(certificate))
-    except (subprocess.SubprocessError, OSError, ValueError):
-        return False
-
-
-def _show(days: int) -> tuple[str, ...]:
-    """Print the public key; fail if the certificate ends within ``days``."""
-    return ("x509", "-noout", "-pubkey", "-checkend", str(days * 86400))
-
-
-def _public_key(key: Path) -> str:
-    return _openssl("pkey", "-pubout", given=key.read_text(encoding="utf-8"))
-
-
-def _named_in(text: str) -> set[str]:
-    """The names of openssl's ``DNS:a, IP Address:1.2.3.4`` lines."""
-    parts = [part.strip() for line in text.splitlines() for part in line.split(",")]
-    return {_canonical(part.split(":", 1)[1]) for part in parts if part.startswith(("DNS:", "IP Address:"))}
-
-
-def _canonical(name: str) -> str:
-    address = _address(name)
-    return str(address) if address else name.lower()
-
-
-def _address(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        return ipaddress.ip_address(name)
-    except ValueError:
+        pair = Pair(key, tuple(chain)) if key and chain else None
+        return pair if pair and pair.belongs else None
+    except (ValueError, subprocess.SubprocessError):
         return None
 
 
-def _request(arguments: Sequence[str], common_name: str, extensions: str, key: str) -> str:
-    # A configuration of our own: the system's would add extensions of its own.
-    config = "[req]\ndistinguished_name = name\nx509_extensions = wanted\nprompt = no\n"
-    with tempfile.NamedTemporaryFile("w", suffix=".cnf") as file:
-        file.write(f"{config}[name]\nCN = {common_name[:64]}\n[wanted]\n{extensions}")
-        file.flush()
-        return _openssl(*arguments, "-config", file.name, given=key)
+def is_own(store: Store, pair: Pair) -> bool:
+    """Whether the host's own authority signed it."""
+    return x509.signed_by(pair.chain[0], store.read(OWN_CA) or "")
 
 
-def _openssl(*arguments: str, given: str = "") -> str:
-    command = ["openssl", *arguments]
-    return subprocess.run(command, input=given, capture_output=True, text=True, timeout=30, check=True).stdout
+def put(store: Store, pair: Pair) -> None:
+    """Write what is served, and what clients trust it by."""
+    store.write(TLS, pair.text)
+    store.write(CA_FILE, (store.read(OWN_CA) or "") if is_own(store, pair) else pair.chain[-1])
+
+
+def _own_ca(store: Store, names: Sequence[str]) -> None:
+    """The host's own authority, made once; made again only when its files are spoilt or it ends before a new leaf."""
+    key, certificate = x509.private_key(store.secret(OWN_CA_KEY)), store.secret(OWN_CA)
+    try:
+        seen = x509.read(certificate)
+        good = bool(key) and x509.public_key(key or "") == seen.public_key and seen.days_left > x509.LEAF_DAYS
+    except ValueError:
+        good = False
+    if not good:
+        key = x509.new_key()
+        certificate = x509.make_ca(key, names[0])
+        store.write(OWN_CA_KEY, key)
+        store.write(OWN_CA, certificate)
+
+
+def _generated(store: Store, names: Sequence[str], fresh: bool) -> Pair:
+    """The leaf keeps its key when it is made anew: a client that pinned it goes on."""
+    pair = None if fresh else current(store)
+    if pair and not is_own(store, pair):
+        pair = None
+    if pair and pair.leaf.names == {x509.canonical(name) for name in names} and not _worn(pair.leaf):
+        return pair
+    return _leaf(store, names, None if fresh else pair.key if pair else x509.private_key(store.read(OLD_KEY) or ""))
+
+
+def _worn(leaf: x509.Seen) -> bool:
+    return leaf.days_left < RENEW_DAYS or leaf.lifetime_days > x509.LEAF_DAYS + 1
+
+
+def _leaf(store: Store, names: Sequence[str], key: str | None) -> Pair:
+    key = key or x509.new_key()
+    return Pair(key, (x509.make_leaf(key, names, store.root / OWN_CA, store.root / OWN_CA_KEY),))
+
+
+def _kept(store: Store) -> Pair:
+    pair = current(store)
+    if pair is None or is_own(store, pair):
+        raise CertificateError(f"edge/certificate is of kind files and was not given; {LEFT}: run install again")
+    return pair
+
+
+def _acme(store: Store, names: Sequence[str]) -> Pair:
+    """What an authority has signed stays while it is valid, for whatever names: ``renew`` gets the next one."""
+    pair = current(store)
+    if pair is None:
+        return _leaf(store, names, x509.private_key(store.read(TLS) or ""))
+    if not is_own(store, pair):
+        return pair if pair.leaf.valid_now else _leaf(store, names, pair.key)
+    return _generated(store, names, fresh=False)
+
+
+def _pair(given: Mapping[str, str]) -> Pair:
+    return Pair(x509.private_key(given.get("certificate_key", "")) or "", tuple(x509.blocks(given["certificate"])))
+
+
+def _check_files(names: Sequence[str], given: Mapping[str, str]) -> None:
+    pair = _pair(given)
+    if not pair.chain:
+        raise CertificateError(f"edge/certificate/certificate holds no PEM certificate; {LEFT}")
+    if not pair.key:
+        raise CertificateError(
+            f"edge/certificate/key holds no private key that can be read (PEM, without a passphrase); {LEFT}"
+        )
+    try:
+        seen = [x509.read(one) for one in pair.chain]
+    except ValueError:
+        raise CertificateError(f"edge/certificate/certificate can't be read by openssl; {LEFT}") from None
+    public = x509.public_key(pair.key)
+    if seen[0].public_key != public:
+        places = [number for number, one in enumerate(seen, 1) if one.public_key == public]
+        problem = (
+            f"its own certificate is number {places[0]} in edge/certificate/certificate; put it first"
+            if places
+            else "edge/certificate/key is not the key of edge/certificate/certificate"
+        )
+        raise CertificateError(f"{problem}; {LEFT}")
+    if missing := seen[0].lacks(names):
+        raise CertificateError(
+            f"the certificate of edge/certificate does not name {', '.join(missing)} (it names "
+            f"{', '.join(sorted(seen[0].names)) or 'nothing'}); {LEFT}: give one that does, or correct "
+            "edge/server_name and edge/alternative_names"
+        )
+    for number, one in enumerate(seen, 1):
+        if not one.valid_now:
+            raise CertificateError(
+                f"certificate {number} of edge/certificate is valid from {one.begins:%Y-%m-%d} to "
+                f"{one.ends:%Y-%m-%d}, not now; {LEFT}"
+            )
+    for number, (signed, issuer) in enumerate(zip(pair.chain, pair.chain[1:], strict=False), 1):
+        if not x509.signed_by(signed, issuer):
+            raise CertificateError(
+                f"certificate {number} of edge/certificate is not signed by number {number + 1}; {LEFT}: the order is "
+                "your own, then the one that signed it, and so on"
+            )

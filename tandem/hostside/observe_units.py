@@ -27,7 +27,10 @@ PROPERTIES = (
     "ConditionTimestampMonotonic",
 )
 STARTED = "/run/tandem/started"
-REVISION = "/etc/tandem/secrets/edge/revision.conf"
+REVISIONS = {
+    "tandem-edge.service": "/etc/tandem/secrets/edge/revision.conf",
+    "tandem-gate.service": "/etc/tandem/secrets/gate/revision.conf",
+}
 
 
 def show(units: list[str]) -> dict[str, dict[str, str]]:
@@ -55,10 +58,12 @@ def served(url: str) -> str | None:
         return None
 
 
-def secrets_revision() -> str | None:
-    """The fingerprint of the secrets that an edge started or reloaded now would serve; not a secret itself."""
+def secrets_revision(unit: str) -> str | None:
+    """The fingerprint of the secrets that the unit would serve if it were reloaded now; not a secret itself."""
+    if unit not in REVISIONS:
+        return None
     try:
-        with open(REVISION) as file:
+        with open(REVISIONS[unit]) as file:
             found = re.search(r"default ([0-9a-f]{16});", file.read())
     except FileNotFoundError:
         return None
@@ -80,7 +85,7 @@ def main() -> None:
             "condition_failed": block["ConditionResult"] == "no" and block["ConditionTimestampMonotonic"] != "0",
             "started": started(unit),
             "served": served(asked["served"][unit]) if unit in asked["served"] else None,
-            "revision": secrets_revision() if unit == "tandem-edge.service" else None,
+            "revision": secrets_revision(unit),
         }
     print(json.dumps(answer))
 

@@ -19,8 +19,23 @@ class Paths:
         return self.root / "etc/tandem/secrets"
 
     @property
+    def containers(self) -> Path:
+        """The folder of the container units."""
+        return self.root / "etc/containers/systemd"
+
+    @property
     def upstream_key(self) -> Path:
         return self.secrets / "upstream_key"
+
+    @property
+    def certificate(self) -> Path:
+        """What the edge's certificate is wanted to be, as install rendered it; no secret."""
+        return self.root / "etc/tandem/certificate.json"
+
+    @property
+    def acme(self) -> Path:
+        """The folder of the ACME client."""
+        return self.root / "var/lib/tandem/acme"
 
     @property
     def state(self) -> Path:

@@ -4,9 +4,6 @@ Base secrets are one file each; everything else is derived from them and rewritt
 No secret is in a command line, a message or an exception.
 """
 
-import hashlib
-import hmac
-import json
 import re
 import secrets
 import shutil
@@ -17,18 +14,20 @@ from pathlib import Path
 from typing import Any
 
 from tandem.domain.rollout import Refused
-from tandem.domain.secrets import BASE, EDGE_LOADED, GIVEN
+from tandem.domain.secrets import LOADED, OLD, base
 from tandem.domain.secrets import ROOT as ROOT_NAME
 from tandem.hostside import certificates
 from tandem.hostside.secret_files import Owners, Store
+from tandem.hostside.secret_texts import derive
 
 ROOT = Path(ROOT_NAME)
-BCRYPT_COST = "6"  # Above 8 a flood of wrong passwords stalls the edge's workers, and with them everybody's streams.
 
 KEY_FORM = (r"[A-Za-z0-9._~+/=-]{16,200}", "16 to 200 letters, digits or ._~+/=-")
 PASSWORD_FORM = (r"[!#-&(-\[\]-_a-~]{12,72}", "12 to 72 printable ASCII characters, no spaces, quotes or backslashes")
 NAME = r"[A-Za-z0-9][A-Za-z0-9.:-]{0,252}|:[0-9A-Fa-f:.]+"
 USER = r"[a-z0-9][a-z0-9._-]{0,62}"
+PEM = ("certificate", "certificate_key")
+LEFT = "nothing was changed"
 
 
 class SecretError(Refused):
@@ -38,27 +37,34 @@ class SecretError(Refused):
 def ensure(
     root: Path = ROOT,
     *,
-    basic_user: str,
-    api_client: str,
+    users: Sequence[str],
+    clients: Sequence[str],
     names: Sequence[str],
+    certificate: Mapping[str, Any],
     given: Mapping[str, str],
     owners: Owners | None = None,
 ) -> list[str]:
     """Make what is missing, take over ``given`` secrets, repair the rest; return the names of what changed.
 
-    ``names``: DNS names and addresses for the certificate, the main one first. ``given``: secret by name, one of
-    ``GIVEN``. A second call with the same arguments changes nothing, and a call cut short is finished by the next.
+    ``users``, ``clients``: who has a password, who has a key; the secrets of others are removed. ``names``: DNS names
+    and addresses for the certificate, the main one first. ``certificate``: its ``kind`` and what that needs. ``given``:
+    secret by name.
+    A second call with the same arguments changes nothing, and a call cut short is finished by the next.
     Raises SecretError before anything is changed, OSError (with the path) when a file cannot be written, and
     subprocess.SubprocessError (no secret in it) when htpasswd or openssl fails.
     """
-    wanted = {name: value.rstrip("\r\n") for name, value in given.items()}
-    _check(basic_user, api_client, names, wanted)
-    store = Store(Path(root), owners or Owners())
+    wanted = {name: value if name in PEM else value.rstrip("\r\n") for name, value in given.items()}
+    store = Store(Path(root), owners or Owners(), tuple(users), tuple(clients))
+    _check(store, names, wanted)
+    values = _values(store, wanted)
+    _check_keys(values)
+    certificates.check(names, certificate, wanted)
     store.make_folders()
-    _base(store, basic_user, wanted)
-    _derive(store, basic_user, api_client)
-    _certificate(store, names)
-    _revision(store)
+    for name, value in values.items():
+        store.write(name, f"{value}\n")
+    derive(store)
+    certificates.settle(store, names, certificate, wanted)
+    _remove_others(store)
     store.repair_rights()
     return store.changed
 
@@ -73,130 +79,93 @@ def due(root: Path = ROOT, *, scratch: Path = Path("/run"), **order: Any) -> lis
         return ensure(copy, **order)
 
 
-def credentials(root: Path = ROOT) -> dict[str, str]:
-    """The logins that people need, for the one command that shows them. Raises SecretError if they are not made."""
-    store = Store(Path(root), Owners())
-    shown = {name: store.secret(name) for name in ("basic_password", "api_key", "webui_admin_password")}
-    user = _basic_user(store)
-    if not user or not all(shown.values()):
+def opened(root: Path = ROOT, owners: Owners | None = None) -> Store:
+    """The secrets that a host has, whoever they belong to. Raises SecretError before they are made."""
+    store = Store(Path(root), owners or Owners())
+    store.users, store.clients = store.named("passwords"), store.named("keys")
+    if not all(store.secret(name) for name in base(store.users, store.clients)) or not store.users:
         raise SecretError(f"{root} does not hold all secrets; run install first")
-    return {"basic_user": user, **shown, "ca_file": f"{root}/edge/ca.crt"}
+    return store
 
 
-def _check(basic_user: str, api_client: str, names: Sequence[str], given: Mapping[str, str]) -> None:
-    left = "nothing was changed"
+def credentials(root: Path = ROOT) -> dict[str, Any]:
+    """The logins that people and programs need, for the one command that shows them. Raises SecretError if unmade."""
+    store = opened(root)
+    return {
+        "passwords": {user: store.secret(f"passwords/{user}") for user in store.users},
+        "keys": {client: store.secret(f"keys/{client}") for client in store.clients},
+        "webui_admin_password": store.secret("webui_admin_password"),
+        "ca_file": f"{root}/edge/ca.crt",
+    }
+
+
+def generate(name: str) -> str:
+    """A new secret of this name."""
+    if name.startswith("keys/"):
+        return f"sk-tandem-{secrets.token_hex(24)}"
+    return secrets.token_urlsafe(24) if "password" in name else secrets.token_hex(32)
+
+
+def check_form(name: str, value: str) -> None:
+    """Whether ``value`` can be that secret: it must fit into configuration files as it is. Raises SecretError."""
+    pattern, form = KEY_FORM if name.startswith("keys/") else PASSWORD_FORM
+    if not re.fullmatch(pattern, value):
+        raise SecretError(f"the given {name} must be {form}; {LEFT}")
+
+
+def revision(root: Path = ROOT, unit: str = "tandem-edge") -> str:
+    """What the unit's /config answers as its second word once it has loaded these secrets. Raises SecretError."""
+    name = f"{LOADED[unit][0]}/revision.conf"
+    found = re.search(r"default ([0-9a-f]{16});", Store(Path(root)).read(name) or "")
+    if not found:
+        raise SecretError(f"{root}/{name} is missing or was changed by hand; run install again")
+    return found.group(1)
+
+
+def _values(store: Store, given: Mapping[str, str]) -> dict[str, str]:
+    """Every base secret: given, there, taken over from a host that knew one user and one client, or new."""
+    names = base(store.users, store.clients)
+    first = {folder: next((name for name in names if name.startswith(f"{folder}/")), "") for folder in OLD}
+    old = {name: store.secret(OLD[folder]) for folder, name in first.items()}
+    return {name: given.get(name) or store.secret(name) or old.get(name) or generate(name) for name in names}
+
+
+def _check(store: Store, names: Sequence[str], given: Mapping[str, str]) -> None:
     for program, package in (("htpasswd", "apache2-utils"), ("openssl", "openssl")):
         if not shutil.which(program):
-            raise SecretError(f"{program} is not installed; {left}; install the package {package} and run again")
+            raise SecretError(f"{program} is not installed; {LEFT}; install the package {package} and run again")
+    for label, listed in (("users", store.users), ("clients", store.clients)):
+        bad = [name for name in listed if not re.fullmatch(USER, name)]
+        if bad:
+            raise SecretError(f"{label}: {bad[0]!r} must be lowercase letters, digits or ._-; {LEFT}")
+        if len(set(listed)) < len(listed) or (label == "users" and not listed):
+            raise SecretError(f"{label}: each must be named once, and at least one user; {LEFT}")
+    giveable = {"webui_admin_password", *PEM, *(name for name in base(store.users, store.clients) if "/" in name)}
     for name, value in given.items():
-        if name not in GIVEN:
-            raise SecretError(f"{name!r} cannot be given; these can: {', '.join(GIVEN)}; {left}")
-        pattern, form = KEY_FORM if name == "api_key" else PASSWORD_FORM
-        if not re.fullmatch(pattern, value):
-            raise SecretError(f"the given {name} must be {form}; {left}")
-    for label, text in (("basic_user", basic_user), ("api_client", api_client)):
-        if not re.fullmatch(USER, text):
-            raise SecretError(f"{label} {text!r} must be lowercase letters, digits or ._-; {left}")
-    bad = [name for name in names if not re.fullmatch(NAME, name)]
-    if bad or not names:
-        raise SecretError(f"the certificate needs DNS names or addresses, not {bad or 'an empty list'}; {left}")
+        if name not in giveable:
+            raise SecretError(f"{name!r} cannot be given; these can: {', '.join(sorted(giveable))}; {LEFT}")
+        if name not in PEM:
+            check_form(name, value)
+    wrong = [name for name in names if not re.fullmatch(NAME, name)]
+    if wrong or not names:
+        raise SecretError(f"the certificate needs DNS names or addresses, not {wrong or 'an empty list'}; {LEFT}")
 
 
-def _generate(name: str) -> str:
-    if name == "api_key":
-        return f"sk-tandem-{secrets.token_hex(24)}"
-    return secrets.token_urlsafe(24) if name.endswith("password") else secrets.token_hex(32)
+def _check_keys(values: Mapping[str, str]) -> None:
+    """Nginx finds a key without regard to case: two that differ only there would be one."""
+    seen: dict[str, str] = {}
+    for name in sorted(name for name in values if name.startswith("keys/")):
+        other = seen.setdefault(values[name].lower(), name)
+        if other != name:
+            raise SecretError(f"{other} and {name} are the same key, but for case at most; give two keys; {LEFT}")
 
 
-def _base(store: Store, basic_user: str, given: Mapping[str, str]) -> None:
-    old_password, old_user = store.secret("basic_password"), _basic_user(store)
-    new_password = given.get("basic_password", old_password)
-    if (old_password and new_password != old_password) or (old_user and old_user != basic_user):
-        # The gate cookie stands for the login: who knew only the old one must not stay in. It goes first, so that
-        # a run cut short here does it again.
-        store.write("gate", f"{_generate('gate')}\n")
-    for name in BASE:
-        store.write(name, f"{given.get(name) or store.secret(name) or _generate(name)}\n")
-
-
-def _basic_user(store: Store) -> str:
-    return (store.read("edge/htpasswd") or "").partition(":")[0]
-
-
-def _derive(store: Store, basic_user: str, api_client: str) -> None:
-    api_key, gate, upstream = store.secret("api_key"), store.secret("gate"), store.secret("upstream_key")
-    _htpasswd(store, basic_user, store.secret("basic_password"))
-    store.write("edge/api_keys.conf", _api_keys(api_client, api_key))
-    store.write("edge/gate.conf", _gate(gate))
-    store.write("edge/upstream.conf", f'proxy_set_header Authorization "Bearer {upstream}";\n')
-    store.write("engine/env", f"VLLM_API_KEY={upstream}\n")
-    webui = {
-        "OPENAI_API_KEY": upstream,
-        "WEBUI_ADMIN_PASSWORD": store.secret("webui_admin_password"),
-        "WEBUI_SECRET_KEY": store.secret("webui_secret_key"),
-    }
-    store.write("webui/env", "".join(f"{name}={value}\n" for name, value in webui.items()))
-
-
-def _api_keys(client: str, key: str) -> str:
-    """A map ignores case; the edge therefore also compares with ``$api_key_canonical``, which does not."""
-    return (
-        f'map $http_authorization $api_client {{\n    default "";\n    "Bearer {key}" {client};\n}}\n'
-        f'map $http_authorization $api_key_canonical {{\n    default "";\n    "Bearer {key}" "Bearer {key}";\n}}\n'
-    )
-
-
-def _gate(gate: str) -> str:
-    """The gate is 64 hex digits, so that a map's blindness to case gives nothing away."""
-    cookie = f"tandem_gate={gate}; Path=/; Secure; HttpOnly; SameSite=Lax"
-    return (
-        f'map $cookie_tandem_gate $gate_realm {{\n    default "Tandem";\n    {gate} off;\n}}\n'
-        f'map $gate_realm $gate_set_cookie {{\n    default "{cookie}";\n    off "";\n}}\n'
-    )
-
-
-def _htpasswd(store: Store, user: str, password: str) -> None:
-    path = store.root / "edge/htpasswd"
-    text = store.read("edge/htpasswd") or ""
-    one_line = text.startswith(f"{user}:$2y$") and text.count("\n") == 1 and text.endswith("\n")
-    if one_line and _run_htpasswd(["-v", "-i", str(path), user], password).returncode == 0:
-        return
-    made = _run_htpasswd(["-n", "-i", "-B", "-C", BCRYPT_COST, user], password)
-    made.check_returncode()
-    store.write("edge/htpasswd", made.stdout.strip() + "\n")
-
-
-def _run_htpasswd(arguments: list[str], password: str) -> "subprocess.CompletedProcess[str]":
-    command = ["htpasswd", *arguments]
-    return subprocess.run(command, input=f"{password}\n", capture_output=True, text=True, timeout=30, check=False)
-
-
-def _certificate(store: Store, names: Sequence[str]) -> None:
-    ca, ca_key = store.root / "tls/ca.crt", store.root / "tls/ca.key"
-    leaf, leaf_key = store.root / "edge/tls.crt", store.root / "edge/tls.key"
-    if not certificates.is_good_ca(ca, ca_key):
-        key = certificates.new_key()
-        certificate = certificates.make_ca(key, names[0])
-        store.write("tls/ca.key", key)
-        store.write("tls/ca.crt", certificate)
-    store.write("edge/ca.crt", ca.read_text(encoding="utf-8"))
-    if not certificates.is_good(leaf, leaf_key, ca, names):
-        key = certificates.new_key()
-        certificate = certificates.make_leaf(key, names, ca, ca_key)
-        store.write("edge/tls.key", key)
-        store.write("edge/tls.crt", certificate)
-
-
-def _revision(store: Store) -> None:
-    """Keyed with the gate: anyone on the host may ask for this fingerprint, and it must say nothing of its source."""
-    loaded = json.dumps([[name, store.read(f"edge/{name}")] for name in EDGE_LOADED])
-    revision = hmac.new(store.secret("gate").encode(), loaded.encode(), hashlib.sha256).hexdigest()[:16]
-    store.write("edge/revision.conf", f'map "" $secrets_revision {{ default {revision}; }}\n')
-
-
-def revision(root: Path = ROOT) -> str:
-    """What the edge's /config answers as its second word once it serves these secrets. Raises SecretError if unmade."""
-    found = re.search(r"default ([0-9a-f]{16});", Store(Path(root), Owners()).read("edge/revision.conf") or "")
-    if not found:
-        raise SecretError(f"{root}/edge/revision.conf is missing or was changed by hand; run install again")
-    return found.group(1)
+def _remove_others(store: Store) -> None:
+    """The secrets of users and clients that are no longer named, and those that were taken over."""
+    for folder, kept in (("passwords", store.users), ("keys", store.clients)):
+        for name in set(store.named(folder)) - set(kept):
+            store.drop(f"{folder}/{name}")
+    for name in OLD.values():
+        store.drop(name)
+    for path in store.root.rglob(".*.new"):  # of a write that was cut short
+        path.unlink()

@@ -11,22 +11,17 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
 
 from tandem.domain.rollout import Refused, Slot, State, adopt
-from tandem.hostside import lock, secrets, state, traffic
-from tandem.hostside.arguments import parser
+from tandem.hostside import lock, renewal, secrets_commands, state, traffic
+from tandem.hostside.arguments import BadInput, parser
 from tandem.hostside.paths import Paths
 from tandem.hostside.probe import Target, engine_target, probe, served, webui_target
+from tandem.hostside.renewal import NotRenewed
 from tandem.hostside.traffic import NotTaken
 from tandem.hostside.waiting import NotReady, wait_ready
 
 DONE, FAILED, USAGE, REFUSED = 0, 1, 2, 3
-ORDER_KEYS = {"basic_user": str, "api_client": str, "names": list, "given": dict}
-
-
-class BadInput(Exception):
-    """Standard input is not what the command reads. The message never holds a value."""
 
 
 def main(words: Sequence[str] | None = None, paths: Paths | None = None) -> int:
@@ -40,7 +35,7 @@ def main(words: Sequence[str] | None = None, paths: Paths | None = None) -> int:
         return _sorry(REFUSED, str(error))
     except BadInput as error:
         return _sorry(USAGE, str(error))
-    except (NotReady, NotTaken) as error:
+    except (NotReady, NotTaken, NotRenewed) as error:
         return _sorry(FAILED, str(error))
     except PermissionError as error:
         return _sorry(REFUSED, f"{error.filename}: permission denied. Nothing was changed. Run it as root.")
@@ -56,7 +51,7 @@ def _status(options: argparse.Namespace, paths: Paths) -> None:
     now = state.load(paths.state)
     wrong, holder = traffic.differing(now, paths), lock.holder(paths.lock)
     if options.json:
-        extra = {"split_differs": wrong, "lock_holder": holder, "secrets_revision": _revision(paths)}
+        extra = {"split_differs": wrong, "lock_holder": holder, "secrets_revisions": secrets_commands.revisions(paths)}
         _print_json({**state.to_record(now), **extra})
         return
     for sentence in _sentences(now):
@@ -99,41 +94,22 @@ def _adopt(options: argparse.Namespace, paths: Paths) -> None:
 
 
 def _secrets_ensure(options: argparse.Namespace, paths: Paths) -> None:
-    order = _order(sys.stdin.read())
-    if options.dry:
-        changed = secrets.due(paths.secrets, **order)
-    else:
-        with lock.lock(paths.lock, _who("secrets ensure"), "make or replace secrets", options.wait_seconds):
-            changed = secrets.ensure(paths.secrets, **order)
+    secrets_commands.ensure(options, paths, _who("secrets ensure"))
+
+
+def _secrets_rotate(options: argparse.Namespace, paths: Paths) -> None:
+    secrets_commands.rotate(options, paths, _who(f"secrets rotate {options.what}"))
+
+
+def _certificate_renew(options: argparse.Namespace, paths: Paths) -> None:
+    if not options.dry:
+        print(renewal.renew(paths, _who("certificate renew"), lambda line: print(line, flush=True)))
+        return
+    found = renewal.look(paths)
     if options.json:
-        _print_json({"changed": changed, "revision": _revision(paths)})
+        _print_json(asdict(found))
     else:
-        done = "would make or change" if options.dry else "made or changed"
-        print(f"{done}: {', '.join(changed)}" if changed else "nothing to do: every secret is there")
-
-
-def _order(text: str) -> dict[str, Any]:
-    """What ``secrets ensure`` reads. Raises BadInput, which never repeats what was read."""
-    try:
-        order = json.loads(text)
-    except ValueError:
-        raise BadInput("standard input is not JSON. Nothing was changed.") from None
-    right = isinstance(order, dict) and order.keys() == ORDER_KEYS.keys()
-    if not right or not all(isinstance(order[key], kind) for key, kind in ORDER_KEYS.items()):
-        forms = ", ".join(f"{key} ({kind.__name__})" for key, kind in ORDER_KEYS.items())
-        raise BadInput(f"standard input must be one JSON object with exactly {forms}. Nothing was changed.")
-    if not all(isinstance(value, str) for value in [*order["names"], *order["given"].values()]):
-        raise BadInput("every entry of names and given must be a string. Nothing was changed.")
-    return {**order}
-
-
-def _credentials(options: argparse.Namespace, paths: Paths) -> None:
-    logins = secrets.credentials(paths.secrets)
-    if options.json:
-        _print_json(logins)
-    else:
-        for name, value in logins.items():
-            print(f"{name}: {value}")
+        print(f"{'due' if found.due else 'nothing to do'}: {found.sentence}")
 
 
 def _wait_ready(options: argparse.Namespace, paths: Paths) -> None:
@@ -189,14 +165,6 @@ def _key(options: argparse.Namespace, paths: Paths) -> str:
     return paths.upstream_key.read_text(encoding="ascii").strip() if options.engine else ""
 
 
-def _revision(paths: Paths) -> str | None:
-    """The revision that the edge serves once it has loaded the secrets of this host; None before they are made."""
-    try:
-        return secrets.revision(paths.secrets)
-    except secrets.SecretError:
-        return None
-
-
 def _user() -> str:
     return os.environ.get("SUDO_USER") or getpass.getuser()
 
@@ -225,7 +193,10 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace, Paths], None]] = {
     "status": _status,
     "adopt": _adopt,
     "secrets ensure": _secrets_ensure,
-    "credentials": _credentials,
+    "secrets rotate": _secrets_rotate,
+    "secrets list": secrets_commands.list_all,
+    "credentials": secrets_commands.credentials,
+    "certificate renew": _certificate_renew,
     "wait-ready": _wait_ready,
     "probe": _probe,
     "served": _served,

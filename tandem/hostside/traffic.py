@@ -4,7 +4,8 @@ import http.client
 import os
 import stat
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Final
 
 from tandem.domain.rollout import State
@@ -22,7 +23,7 @@ SETTLED_SECONDS: Final = 0.4
 
 
 class NotTaken(Exception):
-    """A router did not take its new split."""
+    """An Nginx process did not take what it was reloaded for."""
 
 
 def wanted(state: State) -> dict[str, str]:
@@ -51,25 +52,26 @@ def render(state: State, repairs: Mapping[str, str], paths: Paths) -> None:
             paths.split.mkdir(parents=True, exist_ok=True)
             write_atomic(paths.split / name, texts[name], MODE, os.geteuid(), os.getegid())
         if reload(ROUTERS[name]):
-            _confirm(name, split_revision(texts[name]), paths)
+            confirm(ROUTERS[name], "split", split_revision(texts[name]), partial(_used, name, paths))
 
 
-def _confirm(name: str, revision: str, paths: Paths) -> None:
-    """Wait until every answer of the router names this split: Nginx can accept a reload and keep what it had.
+def confirm(unit: str, what: str, revision: str, used: Callable[[], str | None]) -> None:
+    """Wait until every answer of a reloaded unit names this revision: Nginx can accept a reload and keep what it had.
 
-    Its old workers answer beside the new ones for 0.1 s, so one right answer is no proof; an unbroken row of them is.
+    ``what`` has that revision; ``used`` asks for the one in use. Old workers answer beside the new ones for 0.1 s, so
+    one right answer is no proof; an unbroken row of them is. Raises NotTaken.
     """
     deadline = time.monotonic() + RELOAD_SECONDS
     right_since: float | None = None
     while True:
-        used, now = _used(name, paths), time.monotonic()
-        right_since = (right_since or now) if used == revision else None
+        seen, now = used(), time.monotonic()
+        right_since = (right_since or now) if seen == revision else None
         if right_since and now - right_since >= SETTLED_SECONDS:
             return
         if not right_since and now >= deadline:
             raise NotTaken(
-                f"{ROUTERS[name]} was reloaded, but uses split {used or 'unknown'} instead of {revision} after "
-                f"{RELOAD_SECONDS:.0f} s. It serves as before. See journalctl -u {ROUTERS[name]}, then run it again."
+                f"{unit} was reloaded, but uses {what} {seen or 'unknown'} instead of {revision} after "
+                f"{RELOAD_SECONDS:.0f} s. It serves as before. See journalctl -u {unit}, then run it again."
             )
         time.sleep(0.02)
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tandem.domain.secrets import BASE
+from tandem.domain.secrets import OLD, SINGLE
 from tandem.hostside.paths import Paths
 
 PROPERTIES = ("Id", "LoadState", "ActiveState", "SubState", "Result", "NRestarts", "Job")
@@ -58,10 +58,13 @@ def last_lines(name: str, count: int, paths: Paths) -> list[str]:
 
 
 def known_secrets(folder: Path) -> dict[str, str]:
-    """Each secret that is there, with its name."""
-    found = {name: folder / name for name in BASE if (folder / name).is_file()}
-    values = {path.read_text(encoding="utf-8").strip(): name for name, path in found.items()}
-    return {value: name for value, name in values.items() if value}
+    """Each secret that is there, also one that is about to be used, with its name."""
+    files = [folder / name for name in (*SINGLE, *OLD.values())] + [
+        path for kind in OLD for path in (folder / kind).glob("*")
+    ]
+    files += folder.glob("*.next")
+    values = {path.read_text(encoding="utf-8").strip(): path for path in files if path.is_file()}
+    return {value: str(path.relative_to(folder)) for value, path in values.items() if value}
 
 
 def mask(text: str, hidden: dict[str, str]) -> str:

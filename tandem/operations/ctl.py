@@ -16,20 +16,49 @@ from tandem.operations.live import Commands, LiveCommand
 
 
 @operation()
-def secrets(basic_user: str, api_client: str, names: Sequence[str], given: Mapping[str, str]) -> Commands:
+def secrets(
+    users: Sequence[str],
+    clients: Sequence[str],
+    names: Sequence[str],
+    certificate: Mapping[str, str],
+    given: Mapping[str, str],
+) -> Commands:
     """Makes missing secrets on the host and replaces those that are given. Values travel on standard input only.
 
+    + users: who has a password; the passwords of others are removed
+    + clients: who has an API key; the keys of others are removed
     + names: what the certificate is for
+    + certificate: its kind and, for acme, whom to ask
     + given: secrets that the operator chose, by name
     """
-    order = {"basic_user": basic_user, "api_client": api_client, "names": list(names), "given": dict(given)}
+    order = {
+        "users": list(users),
+        "clients": list(clients),
+        "names": list(names),
+        "certificate": dict(certificate),
+        "given": dict(given),
+    }
     stdin = json.dumps(order)
-    due = host.get_fact(SecretsDue, _stdin=stdin).get("changed", ["all secrets"])
-    if not due:
+    answer = host.get_fact(SecretsDue, _stdin=stdin)
+    due = answer.get("changed", ["all secrets"])
+    if not due and not answer.get("gate_behind"):
         host.noop("every secret is there")
         return
-    journal.note(host, f"made or changed the secrets {', '.join(due)}")
+    if due:
+        journal.note(host, f"made or changed the secrets {', '.join(due)}")
+    else:
+        journal.note(host, "reloaded tandem-gate: it had not read the secrets that there are")
     yield StringCommand(tandemctl("secrets", "ensure"), _stdin=stdin)
+
+
+@operation(is_idempotent=False)
+def rotate(what: str) -> Commands:
+    """Replaces a secret on the host by a new one. Nothing but the gate is reloaded; no value is printed.
+
+    + what: ``passwords/NAME``, ``keys/NAME``, ``gate``, ``webui_admin_password`` or ``certificate``
+    """
+    journal.note(host, f"rotated {what}; `tandemctl credentials` on the host shows secrets")
+    yield LiveCommand(tandemctl("secrets", "rotate", what))
 
 
 @operation()

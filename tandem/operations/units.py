@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from pyinfra import host
+from pyinfra import host, logger
 from pyinfra.api import operation
 
 from tandem import journal
@@ -28,6 +28,9 @@ def converge(wanted: Sequence[Unit]) -> Commands:
     if not work.sentences:
         host.noop(f"all {len(wanted)} units run as wanted")
         return
+    for loss in work.losses:
+        logger.warning(f"[{host.name}] {loss}")
+        journal.remark(host, loss)
     for sentence in work.sentences:
         journal.note(host, sentence)
     if work.daemon_reload:

@@ -14,6 +14,8 @@ from tandem.rehearsal.shell import RehearsalError, run
 
 QUESTIONS = Path(__file__).parent / "questions.json"
 ANSWER_SECONDS = 120
+USER, CLIENT = "team", "default"
+"""Whose logins tests take, of those in group_data/rehearsal.py."""
 
 
 def grant(state: Path, name: str, report: Callable[[str], None]) -> None:
@@ -21,13 +23,15 @@ def grant(state: Path, name: str, report: Callable[[str], None]) -> None:
     one = host.load(state, name)
     logins = json.loads(run([*one.ssh("root"), "tandemctl", "credentials", "--json"]))
     ca_file = state / f"{name}-ca.crt"
-    ca_file.write_text(run([*one.ssh("root"), "cat", "/etc/tandem/secrets/tls/ca.crt"]))
+    ca_file.write_text(run([*one.ssh("root"), "cat", logins["ca_file"]]))
     found = {
         "url": f"https://{one.address}",
         "ca_file": str(ca_file),
-        "basic_user": logins["basic_user"],
-        "basic_password": logins["basic_password"],
-        "api_key": logins["api_key"],
+        "basic_user": USER,
+        "basic_password": logins["passwords"][USER],
+        "passwords": logins["passwords"],
+        "api_key": logins["keys"][CLIENT],
+        "keys": logins["keys"],
         "model": "gpt-oss-20b",
         "webui_email": "admin@rehearsal.example",
         "webui_password": logins["webui_admin_password"],
@@ -79,7 +83,7 @@ def farewell(state: Path) -> str:
             "",
             f"Served at {found['url']} (certificate authority: {found['ca_file']}).",
             f"The browser asks for user {found['basic_user']!r}; then sign in as {found['webui_email']}.",
-            f"Both passwords and the API key are in {state / 'access.json'} (mode 0600).",
+            f"All passwords and API keys are in {state / 'access.json'} (mode 0600).",
             f"Look around: ssh -F {state / 'ssh_config'} gpu1",
             "Test it all: make test.  Remove it all: make clean.",
         ]

@@ -30,7 +30,13 @@ def _connection(one: rootfs.Host) -> dict[str, Any]:
         "ssh_key": one.key_file,
         "ssh_known_hosts_file": one.known_hosts_file,
         "ssh_strict_host_key_checking": "yes",
-        "edge": {"server_name": one.address, "alternative_names": [one.name]},
+        "edge": {
+            "server_name": one.address,
+            "alternative_names": [one.name],
+            "users": ["team", "second"],
+            # The second one is there to meet its limits.
+            "clients": {"default": {}, "hurried": {"requests_per_second": 2, "burst": 2, "streams": 2}},
+        },
     }
 
 

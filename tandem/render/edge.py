@@ -1,12 +1,11 @@
-"""The edge: the one Nginx that answers the world. Rendered without a secret; those are included by path. Pure."""
+"""The edge: the one Nginx that answers the world. It holds nobody's password or key; it asks the gate. Pure."""
 
-import hashlib
 from dataclasses import dataclass
 from typing import Final
 
 from tandem.config.root import Config
-from tandem.domain.slots import ROUTER_ENGINE_API_PORT, ROUTER_WEBUI_PORT, STATUS_PORT
-from tandem.render.nginx import INFERENCE_BODY_MIB, config_digest, process, unavailable_page, validation
+from tandem.domain.slots import GATE_PORT, ROUTER_ENGINE_API_PORT, ROUTER_WEBUI_PORT, STATUS_PORT
+from tandem.render.nginx import INFERENCE_BODY_MIB, config_digest, process, rate_zone, unavailable_page, validation
 from tandem.render.templates import render_template
 from tandem.render.tree import Tree
 
@@ -23,26 +22,44 @@ INFERENCE: Final = {
 """The API routes that are served, each with its one method. vLLM has many more, some of them open to all."""
 
 NEVER_PUBLIC: Final = (
+    "/abort_requests",
     "/collective_rpc",
     "/detokenize",
     "/docs",
+    "/finish_weight_update",
     "/generative_scoring",
+    "/get_world_size",
     "/inference",
+    "/init_weight_transfer_engine",
     "/invocations",
+    "/is_paused",
+    "/is_scaling_elastic_ep",
     "/is_sleeping",
     "/kv_event_sources",
     "/load",
     "/metrics",
     "/openapi.json",
+    "/pause",
     "/ping",
     "/redoc",
+    "/release_kv_cache_memory",
+    "/reset_encoder_cache",
+    "/reset_mm_cache",
     "/reset_prefix_cache",
+    "/resume",
     "/scale_elastic_ep",
     "/server_info",
+    "/shutdown_weight_transfer_engine",
     "/sleep",
+    "/start_draft_weight_update",
+    "/start_weight_update",
     "/tokenize",
+    "/update_weight_version",
+    "/update_weights",
     "/version",
     "/wake_up",
+    "/weight_checker",
+    "/weight_info",
 )
 """Refused even with the password: none is a page of Open WebUI, and most are routes of vLLM that need no key."""
 
@@ -52,8 +69,8 @@ STRIPPED: Final = tuple(
 )
 """Headers that Open WebUI sends to the engines; from outside they would be a claim that nobody checked."""
 
-REQUESTS_PER_SECOND: Final = 5
-BURST: Final = 10
+CHALLENGES: Final = "/var/lib/tandem/acme/challenges"
+"""Where the ACME client puts what an authority asks for on port 80."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +79,8 @@ class EdgePlaces:
 
     secrets: str = "/run/tandem-edge-secrets"
     access_log: str = "syslog:server=unix:/dev/log,nohostname,tag=tandem_edge"
+    challenges: str = CHALLENGES
+    gate_port: int = GATE_PORT
     engine_port: int = ROUTER_ENGINE_API_PORT
     webui_port: int = ROUTER_WEBUI_PORT
     status_port: int = STATUS_PORT[UNIT]
@@ -72,9 +91,6 @@ ON_THE_HOST: Final = EdgePlaces()
 
 def edge_config(config: Config, places: EdgePlaces = ON_THE_HOST) -> str:
     """nginx.conf of the edge, with the placeholder of its own digest still in it."""
-    limit = f"$api_client zone=@:1m rate={REQUESTS_PER_SECOND}r/s"
-    # Nginx keeps the old configuration, silently, when an existing zone gets another key: a new key is a new zone.
-    zone = f"api_{hashlib.sha256(limit.encode()).hexdigest()[:8]}"
     return render_template(
         "edge/nginx.conf.j2",
         **vars(places),
@@ -84,10 +100,9 @@ def edge_config(config: Config, places: EdgePlaces = ON_THE_HOST) -> str:
         longest_stream_seconds=config.router.longest_stream_seconds,
         inference=INFERENCE,
         inference_body_mib=min(INFERENCE_BODY_MIB, config.edge.maximum_body_mib),
-        limit_zone=zone,
-        limit_definition=limit.replace("@", zone),
-        requests_per_second=REQUESTS_PER_SECOND,
-        burst=BURST,
+        page_zone=rate_zone("page", "$binary_remote_addr", config.edge.page_limit),
+        page_burst=config.edge.page_limit.burst,
+        hsts_seconds=config.edge.hsts_seconds,
         never_public=NEVER_PUBLIC,
         stripped_headers=STRIPPED,
         unavailable_page=unavailable_page(),

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Final
 
 import tandem
+from tandem.config import Config
 from tandem.domain.secrets import paths as secret_paths
 from tandem.domain.slots import UIDS
 from tandem.render.templates import render_template
@@ -32,9 +33,10 @@ def render_foundation() -> Tree:
     )
 
 
-def render_secrets() -> Tree:
+def render_secrets(config: Config) -> Tree:
     """Every secret file by presence, mode and owner; the content is made on the host and stays there."""
-    return Tree({path: Generated(mode, uid, gid) for path, mode, uid, gid in secret_paths()})
+    known = secret_paths(config.edge.users, config.edge.clients)
+    return Tree({path: Generated(mode, uid, gid) for path, mode, uid, gid in known})
 
 
 def _program() -> dict[str, File]:

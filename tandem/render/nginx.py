@@ -1,8 +1,10 @@
 """What the edge and the routers have in common: how an Nginx process of ours is laid out on the host."""
 
 import hashlib
+from dataclasses import dataclass
 from typing import Final
 
+from tandem.config.edge import Client, Limit
 from tandem.render.templates import render_template
 from tandem.render.tree import Entry, File, Group, Link, Tree
 
@@ -47,3 +49,27 @@ def process(unit: str, config_folder: str, config: str, service: str, validate: 
 def unavailable_page() -> str:
     """The page that people see while the WebUI is away: one line, without single quotes or dollar signs."""
     return " ".join(line.strip() for line in render_template("router/unavailable.html").splitlines())
+
+
+@dataclass(frozen=True)
+class Zone:
+    """Shared memory in which Nginx counts. A zone that gets another key keeps the old one, silently, so a zone's name
+    carries the hash of its definition: a changed one is another zone.
+    """
+
+    prefix: str
+    key: str
+    rest: str = ""
+
+    @property
+    def name(self) -> str:
+        return f"{self.prefix}_{hashlib.sha256(f'{self.key} {self.rest}'.encode()).hexdigest()[:8]}"
+
+    @property
+    def definition(self) -> str:
+        """What follows ``limit_req_zone`` or ``limit_conn_zone``."""
+        return f"{self.key} zone={self.name}:1m{self.rest}"
+
+
+def rate_zone(prefix: str, key: str, limit: Limit | Client) -> Zone:
+    return Zone(prefix, key, f" rate={limit.requests_per_second}r/s")

@@ -4,7 +4,7 @@ The split itself (``tandem.hostside.split``) is written on the host and included
 """
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from tandem.config.root import Config
 from tandem.domain.slots import (
@@ -13,8 +13,16 @@ from tandem.domain.slots import (
     ROUTER_WEBUI_PORT,
     STATUS_PORT,
 )
-from tandem.render.edge import served_edge
-from tandem.render.nginx import INFERENCE_BODY_MIB, config_digest, process, unavailable_page, validation
+from tandem.render.edge import STRIPPED
+from tandem.render.nginx import (
+    INFERENCE_BODY_MIB,
+    Zone,
+    config_digest,
+    process,
+    rate_zone,
+    unavailable_page,
+    validation,
+)
 from tandem.render.templates import render_template
 from tandem.render.tree import Tree
 
@@ -63,7 +71,24 @@ def router_config(config: Config, router: Router) -> str:
         longest_stream_seconds=config.router.longest_stream_seconds,
         inference_body_mib=INFERENCE_BODY_MIB,
         unavailable_page=unavailable_page(),
+        person_zone=rate_zone("person", "$limited_person", config.router.user_limit),
+        person_burst=config.router.user_limit.burst,
+        person_streams_zone=Zone("person_streams", "$limited_person"),
+        person_streams=config.router.user_streams,
+        clients=_clients(config),
+        stripped_headers=(*STRIPPED, "X-Tandem-Client"),
     )
+
+
+def _clients(config: Config) -> list[dict[str, Any]]:
+    """Every API client with the zone that counts its streams."""
+    found = []
+    for number, (name, client) in enumerate(sorted(config.edge.clients.items())):
+        variable = f"streams_of_{number}"
+        found.append(
+            {"name": name, "variable": variable, "zone": Zone("streams", f"${variable}"), "streams": client.streams}
+        )
+    return found
 
 
 def render_router(config: Config) -> Tree:
@@ -76,6 +101,8 @@ def _render_one(config: Config, router: Router) -> Tree:
         "router/router.service.j2",
         unit=router.unit,
         purpose=router.purpose.rstrip("."),
+        user="tandem-router",
+        secrets="",
         config_folder=router.config_folder,
         nginx=f"/usr/sbin/nginx -e stderr -p /run/{router.unit}/ -c {router.config_folder}/current/nginx.conf",
     )
@@ -83,7 +110,6 @@ def _render_one(config: Config, router: Router) -> Tree:
     return process(router.unit, router.config_folder, router_config(config, router), service, validate)
 
 
-def served_config(config: Config) -> dict[str, str]:
-    """Unit -> digest that its /config answers (the edge: first word) once it serves this configuration."""
-    routers = {router.unit: config_digest(router_config(config, router)) for router in (ENGINE, WEBUI)}
-    return served_edge(config) | routers
+def served_routers(config: Config) -> dict[str, str]:
+    """Unit -> digest that its /config answers once it serves this configuration."""
+    return {router.unit: config_digest(router_config(config, router)) for router in (ENGINE, WEBUI)}

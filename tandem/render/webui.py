@@ -1,10 +1,16 @@
-"""Open WebUI of one slot."""
+"""Open WebUI of one slot, and the library of prompts that it is given."""
+
+import json
+from dataclasses import asdict
+from typing import Final
 
 from tandem.config import Config
 from tandem.domain.slots import ROUTER_ENGINE_WEBUI_PORT, UIDS, WEBUI_PORT, webui_unit
 from tandem.render.engine import QUADLETS
 from tandem.render.templates import render_template
 from tandem.render.tree import Directory, File, Tree
+
+LIBRARY: Final = "/etc/tandem/prompts.json"
 
 
 def origin(config: Config) -> str:
@@ -37,8 +43,13 @@ def render_webui(config: Config, slot: str) -> Tree:
             "/var/lib/tandem/webui": Directory(mode="0711"),
             data_directory(slot): Directory(mode="0700", uid=uid, gid=uid),
             webui_path(slot): File(text),
+            LIBRARY: File(_library(config)),
         }
     )
+
+
+def _library(config: Config) -> str:
+    return json.dumps([asdict(prompt) for prompt in config.webui.library], indent=1, ensure_ascii=False) + "\n"
 
 
 def _environment(config: Config, slot: str) -> dict[str, str]:
@@ -64,6 +75,10 @@ def _environment(config: Config, slot: str) -> dict[str, str]:
         "OPENAI_API_BASE_URL": f"http://127.0.0.1:{ROUTER_ENGINE_WEBUI_PORT}/v1",
         "ENABLE_OLLAMA_API": "false",
         "DEFAULT_MODELS": config.wanted.model.name,
+        # Otherwise a model is for administrators only until one of them has shared it.
+        "BYPASS_MODEL_ACCESS_CONTROL": "true",
+        # Its lower levels write e-mail addresses, searches, and pieces of chats that an error quotes.
+        "GLOBAL_LOG_LEVEL": "CRITICAL",
         # The router keys on the chat, so that a conversation stays with one release.
         "ENABLE_FORWARD_USER_INFO_HEADERS": "true",
         "OFFLINE_MODE": "true",
@@ -71,10 +86,16 @@ def _environment(config: Config, slot: str) -> dict[str, str]:
         "ENABLE_VERSION_UPDATE_CHECK": "false",
         # The built-in embedding model would be downloaded at first use.
         "RAG_EMBEDDING_ENGINE": "openai",
+        # With no embedding model a file is given to the model whole.
+        "BYPASS_EMBEDDING_AND_RETRIEVAL": "true",
+        # They would need one too.
+        "ENABLE_MEMORIES": "false",
         "ANONYMIZED_TELEMETRY": "false",
         "DO_NOT_TRACK": "true",
         "SCARF_NO_ANALYTICS": "true",
         # Code from chats would run on this host's page server.
         "ENABLE_CODE_EXECUTION": "false",
         "ENABLE_DIRECT_CONNECTIONS": "false",
+        # It would send chats to a public site.
+        "ENABLE_COMMUNITY_SHARING": "false",
     }

@@ -9,7 +9,7 @@ from tandem.config.offline import offline
 from tandem.domain.bundle import Asked, refusals
 from tandem.facts.bundle import BundleState
 from tandem.operations import bundle
-from tandem.steps.host import PACKAGES
+from tandem.steps.host import packages
 from tandem.steps.run import Run
 
 
@@ -37,7 +37,7 @@ def _asked(path: str, config: Config) -> Asked:
     return Asked(
         path=path,
         release=config.release,
-        packages=[*PACKAGES, *config.host.extra_packages, *gpu],
+        packages=[*packages(config), *gpu],
         images=[wanted.image, config.webui.image],
         models={wanted.model.revision: wanted.model.files},
     )

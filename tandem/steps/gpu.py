@@ -13,6 +13,7 @@ from tandem.operations import gpu, tree, units
 from tandem.render.bundle import apt_options, render_bundle
 from tandem.render.engine import engine_environment
 from tandem.render.gpu import gpu_units, render_gpu
+from tandem.render.updates import render_updates
 from tandem.steps.run import Run
 
 OUTAGE_MINUTES: Final = "5 to 20"
@@ -25,7 +26,7 @@ def driver(run: Run) -> None:
     wanted, cards, engines = _wanted(run), run.config.engine.cards, _serving_engines(run)
     due = _due(wanted, cards, engines) if wanted.source != "none" or wanted.toolkit else False
     # A package source that is no longer named must be gone before the next package comes.
-    sources = render_gpu(run.config) | render_bundle(run.config)
+    sources = render_gpu(run.config) | render_bundle(run.config) | render_updates(run.config)
     tree.apply(name="Files of the cards", tree=sources, prune=("/etc/apt/",))
     if due:
         gpu.driver(name="Driver and container toolkit", wanted=wanted, apt=_apt(run), cards=cards, engines=engines)

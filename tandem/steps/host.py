@@ -2,13 +2,16 @@ from typing import Final
 
 from pyinfra.api import deploy
 
+from tandem.config import Config
 from tandem.domain.slots import UIDS
 from tandem.domain.units import Unit
 from tandem.operations import host, tree, units
 from tandem.render.bundle import apt_options, render_bundle
+from tandem.render.certificate import packages as certificate_packages
 from tandem.render.host import SETTINGS, render_foundation
 from tandem.render.runtime import render_runtime
 from tandem.render.storage import render_storage
+from tandem.render.updates import render_updates, update_packages
 from tandem.steps.run import Run
 
 PACKAGES: Final = (
@@ -16,6 +19,7 @@ PACKAGES: Final = (
     "ca-certificates",
     "crun",
     "e2fsprogs",
+    "nftables",
     "nginx",
     "openssl",
     "podman",
@@ -26,17 +30,23 @@ PACKAGES: Final = (
 )
 
 
+def packages(config: Config) -> list[str]:
+    """Every Debian package that a host with this configuration has of us."""
+    return [*PACKAGES, *update_packages(config), *certificate_packages(config), *config.host.extra_packages]
+
+
 @deploy("Host")
 def prepare(run: Run) -> None:
     """Folders, users, kernel settings, Tandem's program, then packages: a stock Nginx is masked before it is
     installed.
     """
     config = run.config
-    foundation = render_foundation() | render_storage(run.name, config) | render_runtime(config) | render_bundle(config)
+    foundation = render_foundation() | render_storage(run.name, config) | render_runtime(config)
+    foundation |= render_bundle(config) | render_updates(config)
     tree.apply(name="Tandem's own files", tree=foundation, prune=())
     host.packages(
         name="Debian packages",
-        names=[*PACKAGES, *run.config.host.extra_packages],
+        names=packages(config),
         timeout_seconds=run.config.host.package_mirror_timeout_seconds,
         options=apt_options(run.config),
     )

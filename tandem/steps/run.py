@@ -16,6 +16,9 @@ from tandem.hostside.state import from_record
 from tandem.render.release import release_digest
 from tandem.steps import capacity, doctor
 
+OPTIONS = (doctor.AS_JSON, "rotate")
+"""What ``--data`` says to one deploy; no part of the configuration."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -56,7 +59,7 @@ def begin(command: str) -> Run:
 def configuration(command: str) -> Config:
     """Starts the journal of ``command`` and reads the inventory. Raises DeployError with every error in it."""
     journal.start(command)
-    values = {name: value for name, value in host.data.dict().items() if name != doctor.AS_JSON}
+    values = {name: value for name, value in host.data.dict().items() if name not in OPTIONS}
     try:
         config = load(values, host.name)
     except ConfigError as error:

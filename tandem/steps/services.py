@@ -6,7 +6,7 @@ from tandem.domain.rollout import Slot
 from tandem.domain.slots import WEBUI_PORT, card_of, engine_port, engine_unit, webui_unit
 from tandem.domain.units import Unit
 from tandem.operations import ctl, tree, units
-from tandem.render import front_units, render_host, render_slot, slot_units
+from tandem.render import front_units, render_host, render_slot, renewal_units, slot_units
 from tandem.render.engine import engine_path
 from tandem.render.gpu import CDI_UNIT
 from tandem.render.release import release_digest
@@ -52,7 +52,8 @@ def route(run: Run) -> None:
         tree=render_host(run.name, config, slot, engines=not run.engine_is_another),
         keep=_kept_paths(run),
     )
-    units.converge(name="Routers and edge", wanted=front_units(config))
+    units.converge(name="Routers, gate and edge", wanted=front_units(config))
+    units.converge(name="Timers of certificate and cookies", wanted=renewal_units(config))
 
 
 def _kept_paths(run: Run) -> list[str]:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from http.cookies import SimpleCookie
 from typing import Any
 from urllib.parse import urlsplit
@@ -42,9 +43,20 @@ class Site:
     def bearer(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.access['api_key']}"}
 
-    def basic(self, password: str | None = None) -> dict[str, str]:
-        pair = f"{self.access['basic_user']}:{password or self.access['basic_password']}"
+    def key(self, client: str) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.access['keys'][client]}"}
+
+    def basic(self, password: str | None = None, user: str | None = None) -> dict[str, str]:
+        """The first user's password unless another one, or another user, is named."""
+        own = self.access["passwords"][user] if user else self.access["basic_password"]
+        pair = f"{user or self.access['basic_user']}:{password or own}"
         return {"Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}
+
+    @cached_property
+    def cookie(self) -> dict[str, str]:
+        """What the first user's browser sends once it has the gate cookie. Passwords are limited: asked once."""
+        (name, value), *_ = self.ask("GET", "/", self.basic()).cookies.items()
+        return {"Cookie": f"{name}={value}"}
 
     @contextmanager
     def open(

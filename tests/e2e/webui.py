@@ -60,6 +60,13 @@ class Browser:
             },
         )
 
+    def answer_without_chance(self) -> None:
+        """The person's own setting: from now on the front end asks for temperature 0."""
+        settings = self.ask("GET", "/api/v1/users/user/settings").json or {}
+        ui = settings.get("ui") or {}
+        changed = {**settings, "ui": {**ui, "params": {**ui.get("params", {}), "temperature": 0}}}
+        assert self.ask("POST", "/api/v1/users/user/settings/update", changed).status == 200
+
     def models(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self.ask("GET", "/api/models").json["data"]
         return found

@@ -44,9 +44,10 @@ def test_rendering_twice_gives_the_same_tree() -> None:
 
 
 def test_every_secret_is_rendered_without_content() -> None:
-    entries = rendered(example(), FIRST_SLOT).entries
+    config = example()
+    entries = rendered(config, FIRST_SLOT).entries
     below = {path: entry for path, entry in entries.items() if path.startswith(f"{secrets.ROOT}/")}
-    assert below.keys() == {path for path, _, _, _ in secrets.paths()}
+    assert below.keys() == {path for path, _, _, _ in secrets.paths(config.edge.users, config.edge.clients)}
     assert {type(entry) for entry in below.values()} == {Generated}
 
 

@@ -18,7 +18,7 @@ from testinfra.host import Host  # type: ignore[import-untyped]
 
 from tandem.domain import secrets
 from tandem.domain.slots import UIDS
-from tests.host.reading import Seen, directive, listen_ports, option, weights_directory
+from tests.host.reading import Seen, directive, listen_ports, option, owners_of_secrets, weights_directory
 
 LOOKS = Path(__file__).parent / "looks"
 NEVER_ANSWERED = ("/metrics", "/docs", "/openapi.json", "/v1", "/v1/embeddings", "/v1/load_lora_adapter", "/tokenize")
@@ -116,4 +116,5 @@ def serving(ask: Ask, system: Seen, engines: dict[str, Seen], webui: Seen) -> Se
 
 @pytest.fixture(scope="module")
 def leaks(ask: Ask, system: Seen) -> Seen:
-    return ask("leaks", root=secrets.ROOT, names=secrets.BASE, units=system["owned"])
+    users, clients = (owners_of_secrets(system["tree"], kind) for kind in ("passwords", "keys"))
+    return ask("leaks", root=secrets.ROOT, names=secrets.base(users, clients), units=system["owned"])

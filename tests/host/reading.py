@@ -5,6 +5,8 @@ import re
 import shlex
 from typing import Any, TypeAlias
 
+from tandem.domain import secrets
+
 Seen: TypeAlias = Any
 """What a program of looks/ printed; see there."""
 
@@ -35,3 +37,9 @@ def listen_ports(nginx_conf: str, *, tls: bool) -> list[int]:
 
 def is_loopback(address: str) -> bool:
     return address not in ("*", "0.0.0.0", "::") and ipaddress.ip_address(address).is_loopback
+
+
+def owners_of_secrets(tree: Seen, kind: str) -> list[str]:
+    """Whose passwords (``kind`` "passwords") or keys ("keys") a host holds."""
+    folder = f"{secrets.ROOT}/{kind}/"
+    return sorted(path.removeprefix(folder) for path in tree if path.startswith(folder))

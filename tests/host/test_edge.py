@@ -10,7 +10,7 @@ CONFIG = "/etc/tandem/edge/current/nginx.conf"
 def test_the_edge_serves_the_configuration_and_the_secrets_on_disk(system: Seen) -> None:
     served = system["served"]["tandem-edge"]
     assert served["config"] in system["nginx"][CONFIG]
-    assert served["secrets"] == system["status"]["secrets_revision"]
+    assert served["secrets"] == system["status"]["secrets_revisions"]["tandem-edge"]
 
 
 def test_the_edge_may_bind_low_ports_and_nothing_else(system: Seen) -> None:

@@ -50,3 +50,17 @@ def test_modules_come_in_the_order_in_which_they_need_each_other(
     program = commands.program_source("program")
     said = subprocess.run([sys.executable, "-I", "-c", program, '{"a": 1}'], capture_output=True, text=True, check=True)
     assert json.loads(said.stdout) == ["HELLO", {"a": 1}]
+
+
+@pytest.mark.parametrize(("ends", "said"), [(0, "new"), (2, "{}"), (3, None)])
+def test_an_older_tandemctl_that_does_not_know_an_order_knows_nothing(
+    ends: int, said: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ctl = tmp_path / "tandemctl"
+    monkeypatch.setattr(commands, "TANDEMCTL", str(ctl))
+    command = str(commands.if_understood(commands.tandemctl("secrets", "list")))
+    assert subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True).stdout == "{}\n"
+    ctl.write_text(f"#!/bin/sh\n[ {ends} -eq 0 ] && echo new\nexit {ends}\n")
+    ctl.chmod(0o755)
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    assert (done.stdout.strip() or None, done.returncode) == (said, ends if said is None else 0)

@@ -81,7 +81,7 @@ MANIFEST = "releases/a/model/manifest"
 FORM_NAME = "1 to 63 of a-z, 0-9, '.', '_', '-', beginning with a letter or digit"
 FORM_PATH = "a path that begins with / and has only A-Z a-z 0-9 . _ / + @ : -"
 FORM_IMAGE = "REGISTRY/NAME@sha256: and 64 lowercase hexadecimal digits, without a tag"
-SECRET_NAMES = "basic_password, api_key, webui_admin_password"
+SECRET_NAMES = "passwords, keys, webui_admin_password"
 TANDEM_SETS = "a release may not set the option {0} (Tandem sets it); leave it out"
 
 BAD: list[tuple[str, object, str]] = [
@@ -178,7 +178,7 @@ BAD: list[tuple[str, object, str]] = [
     ),
     ("relase", "a", "unknown name; did you mean release?"),
     ("edge/https_prot", 443, "unknown name; did you mean https_port?"),
-    ("router/size", 1, "unknown name; known here: longest_stream_seconds"),
+    ("router/size", 1, "unknown name; known here: longest_stream_seconds, user_limit, user_streams"),
     ("edge/https_port", "443", "'443' is text; give a whole number"),
     ("edge/https_port", True, "True is a truth value; give a whole number"),
     ("edge/https_port", 70000, "70000 is too large; give 65535 or less"),
@@ -190,7 +190,9 @@ BAD: list[tuple[str, object, str]] = [
     ),
     ("edge/alternative_names", {"a.example", "b.example"}, "a set is given; give a list: [...]"),
     ("edge/alternative_names", "a.example", "'a.example' is text; give a list: [...]"),
-    ("edge/basic_user", "Team A", f"'Team A' is not a short name; give {FORM_NAME}"),
+    ("edge/users", ["a", "a"], "'a' is named twice; give each user once"),
+    ("edge/users", [], "is empty; give at least 1"),
+    ("edge/clients/ci/streams", 0, "0 is too small; give 1 or more"),
     ("engine/cards", [], "is empty; give at least 1"),
     ("engine/cards", [0, 0], "card 0 is named twice; give each card once"),
     ("host/accept_untested_os", "yes", "'yes' is text; give True or False"),
@@ -205,16 +207,16 @@ BAD: list[tuple[str, object, str]] = [
     (
         "webui",
         "open-webui",
-        "'open-webui' is text; give a dict with image, name, admin_email, admin_name, ready_timeout_seconds",
+        "'open-webui' is text; give a dict with image, name, admin_email, admin_name, ready_timeout_seconds, prompts",
     ),
     ("webui/name", "", "is empty; give at least 1"),
     ("webui/name", "x" * 61, f"'{'x' * 55}...' is too long; give at most 60 characters"),
     ("webui/admin_email", "admin", "'admin' is not an e-mail address; give NAME@DOMAIN, e.g. admin@chat.example"),
-    ("secrets/api_kye", {"env": "A"}, "unknown name; did you mean api_key?"),
-    ("secrets/api_key", {}, "has both or neither of env and file; give exactly one of them"),
-    ("secrets/api_key", "hunter2", "the given value is text; give a dict with env, file"),
+    ("secrets/keyz", {"ci": {"env": "A"}}, "unknown name; did you mean keys?"),
+    ("secrets/keys/default", {}, "has none of them; give exactly one of env, file and command"),
+    ("secrets/keys/default", "hunter2", "the given value is text; give a dict with env, file, command"),
     (
-        "secrets/api_key/env",
+        "secrets/keys/default/env",
         "hunter2",
         "the given value is not the name of an environment variable; give A-Z, 0-9 and _ only",
     ),
@@ -249,6 +251,18 @@ def listed(*path: str, value: object) -> Callable[[Data], None]:
 
 SOURCES = ("runtime", "image_sources")
 BAD_SHAPES: list[tuple[Callable[[Data], None], str]] = [
+    (
+        lambda data: data.update(firewall={"ssh_from": ["10.0.0.1/8"]}),
+        "firewall/ssh_from/0: '10.0.0.1/8' is not a network; give ADDRESS/LENGTH, e.g. 192.168.1.0/24 or 2001:db8::/32",
+    ),
+    (
+        lambda data: data["edge"].update(users=["Team A"]),
+        f"edge/users/0: 'Team A' is not a short name; give {FORM_NAME}",
+    ),
+    (
+        lambda data: data.update(secrets={"keys": {"ci": {"env": "KEY"}}}),
+        "edge: 'ci' has a given secret and is not among clients; name it there or take it out",
+    ),
     (
         without("edge/server_name"),
         "edge/server_name: missing; give e.g. chat.example (The name or address that people type)",
@@ -341,9 +355,9 @@ def test_all_errors_come_in_one_report_that_names_the_host() -> None:
     assert report(data).splitlines() == [
         "the configuration of gpu1 has 5 errors:",
         "  engine/cards: '0' is text; give a list: [...]",
-        "  webui: None is given; give a dict with image, name, admin_email, admin_name, ready_timeout_seconds",
-        "  edge/x: unknown name; known here: server_name, alternative_names, https_port, http_port, basic_user, "
-        "api_client, maximum_body_mib",
+        "  webui: None is given; give a dict with image, name, admin_email, admin_name, ready_timeout_seconds, prompts",
+        "  edge/x: unknown name; known here: server_name, alternative_names, https_port, http_port, certificate, "
+        "hsts_seconds, users, gate_days, clients, page_limit, password_limit, maximum_body_mib",
         "  releases/a/model/manifest/revision: 'main' is not a 40-digit revision; give 40 lowercase hexadecimal digits",
         "  release: 'b' is not declared in releases; give one of: a",
         "group_data/prod.py explains every option; nothing was changed on gpu1",
@@ -366,11 +380,11 @@ def test_wrong_working_folder_is_said_in_one_sentence(
     [
         ("secrets", "hunter2"),
         ("secrets", ["hunter2"]),
-        ("secrets/basic_password", "hunter2"),
-        ("secrets/basic_password", ["hunter2"]),
-        ("secrets/basic_password/env", "hunter2"),
-        ("secrets/basic_password/value", "hunter2"),
-        ("secrets/basic_password/file", "/root/hunter2\n"),
+        ("secrets/passwords/team", "hunter2"),
+        ("secrets/passwords/team", ["hunter2"]),
+        ("secrets/passwords/team/env", "hunter2"),
+        ("secrets/passwords/team/value", "hunter2"),
+        ("secrets/passwords/team/file", "/root/hunter2\n"),
         ("secrets/unknown", "hunter2"),
         ("basic_password", "hunter2"),
         ("releases/a/arguments/api-key", "hunter2"),
@@ -389,7 +403,7 @@ def test_no_secret_is_repeated(path: str, value: object) -> None:
 
 def test_the_error_carries_no_input_of_pydantic() -> None:
     with pytest.raises(ConfigError) as caught:
-        load(changed("secrets/api_key/env", "hunter2"), host="gpu1")
+        load(changed("secrets/keys/default/env", "hunter2"), host="gpu1")
     assert caught.value.__cause__ is None
     assert caught.value.__context__ is None
 

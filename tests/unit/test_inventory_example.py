@@ -15,6 +15,7 @@ from tandem.config.placeholders import placeholders
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = (ROOT / "group_data/prod.py").read_text()
 WITH_ALTERNATIVES = re.sub(r"^(\s*)#: ", r"\1", EXAMPLE, flags=re.MULTILINE)
+WITH_OTHERS = re.sub(r"^(\s*)#or: ", r"\1", EXAMPLE, flags=re.MULTILINE)
 
 SHOWN_WITH_A_VALUE = {"Config.storage", "GpuConfig.repositories", "Release.arguments", "Release.environment"}
 """Options whose default is nothing at all, which would show nothing."""
@@ -64,7 +65,7 @@ def differences_in(value: object) -> set[str]:
     return set().union(*(differences_in(member) for member in members))
 
 
-@pytest.mark.parametrize("text", [EXAMPLE, WITH_ALTERNATIVES], ids=["as it is", "with the alternatives"])
+@pytest.mark.parametrize("text", [EXAMPLE, WITH_ALTERNATIVES, WITH_OTHERS], ids=["as it is", "alternatives", "others"])
 def test_the_example_loads(text: str) -> None:
     everyone = values((ROOT / "group_data/all.py").read_text())
     assert load(everyone | values(text), host="gpu1").release == "2026.11"
@@ -72,7 +73,8 @@ def test_the_example_loads(text: str) -> None:
 
 def test_the_example_shows_every_option() -> None:
     every = {f"{model.__name__}.{name}" for model in models_in(Config) for name in model.model_fields}
-    assert given_in(load(values(WITH_ALTERNATIVES), host="gpu1")) == every
+    shown = (given_in(load(values(text), host="gpu1")) for text in (EXAMPLE, WITH_ALTERNATIVES, WITH_OTHERS))
+    assert set().union(*shown) == every
 
 
 def test_the_example_shows_the_defaults_as_they_are() -> None:

@@ -1,9 +1,11 @@
 """Both routers as real Nginx processes with the real split text, before upstreams that say who they are."""
 
+import http.client
 import json
 import socket
 import subprocess
 import threading
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,11 +14,11 @@ import pytest
 
 from tandem.hostside.split import engine_split, split_revision, webui_split
 from tandem.render.nginx import config_digest, with_config_digest
-from tandem.render.router import ENGINE, WEBUI, Router, render_router, router_config, served_config
+from tandem.render.router import ENGINE, WEBUI, Router, render_router, router_config, served_routers
 from tandem.render.tree import File
 from tests.unit.nginx_process import ask, eventually, example_config, free_ports, nginx, upstream
 
-CONFIG = example_config()
+CONFIG = example_config(clients={"ci": {"streams": 2}, "default": {}})
 CHAT = "/v1/chat/completions"
 
 
@@ -40,7 +42,10 @@ class Running:
         eventually(lambda: ask(status_port, "/split").text.strip(), split_revision(text), unbroken_seconds=0.4)
 
     def who(self, chat: str | None = None) -> str:
-        headers = {} if chat is None else {"X-OpenWebUI-Chat-Id": chat}
+        # Every chat has a person of its own, who stays within the limits.
+        headers = {} if chat is None else {"X-OpenWebUI-Chat-Id": chat, "X-OpenWebUI-User-Id": chat}
+        if chat is None:
+            headers = {"X-OpenWebUI-User-Id": str(uuid.uuid4())}
         return str(json.loads(ask(self.router.ports[-1], CHAT, headers, "POST", b"{}").text)["from"])
 
 
@@ -132,6 +137,56 @@ def test_a_request_that_an_engine_has_read_is_never_sent_twice(engine: Running) 
         assert green.seen == []
 
 
+def test_one_person_is_limited_others_and_other_listeners_are_not(engine: Running) -> None:
+    api, webui = engine.router.ports
+    with upstream("blue-0") as blue:
+        engine.split(engine_split({"blue": [blue.port]}, {"blue": 100}))
+        answers = [ask(webui, CHAT, {"X-OpenWebUI-User-Id": "eager"}, "POST", b"{}") for _ in range(16)]
+        statuses = [answer.status for answer in answers]
+        assert statuses[:11] == [200] * 11
+        assert 429 in statuses
+        limited = next(answer for answer in answers if answer.status == 429)
+        assert (json.loads(limited.text)["error"]["type"], limited.headers["Retry-After"]) == ("rate_limit_error", "1")
+        assert len(blue.seen) == statuses.count(200)
+        assert ask(webui, CHAT, {"X-OpenWebUI-User-Id": "calm"}, "POST", b"{}").status == 200
+        assert [ask(webui, "/v1/models", {"X-OpenWebUI-User-Id": "eager"}).status for _ in range(15)] == [200] * 15
+        claims = {"X-OpenWebUI-User-Id": "eager"}
+        assert [ask(api, CHAT, claims, "POST", b"{}").status for _ in range(15)] == [200] * 15
+
+
+def test_a_client_has_only_so_many_answers_in_progress_and_then_again_one(engine: Running) -> None:
+    def begin(client: str) -> http.client.HTTPResponse:
+        connection = http.client.HTTPConnection("127.0.0.1", engine.port, timeout=10)
+        connection.request("POST", CHAT, b"{}", {"X-Tandem-Client": client, "Accept": "text/event-stream"})
+        return connection.getresponse()
+
+    with upstream("blue-0") as blue:
+        engine.split(engine_split({"blue": [blue.port]}, {"blue": 100}))
+        first, second, third, other = (begin(client) for client in ("ci", "ci", "ci", "default"))
+        assert [answer.status for answer in (first, second, third, other)] == [200, 200, 429, 200]
+        assert third.headers["Retry-After"] == "1"
+        assert first.read().count(b"data: ") == 5
+        assert begin("ci").status == 200
+
+
+def test_who_asks_stays_between_the_webui_and_the_router(engine: Running) -> None:
+    with upstream("blue-0") as blue:
+        engine.split(engine_split({"blue": [blue.port]}, {"blue": 100}))
+        claims = {"X-OpenWebUI-User-Email": "a@ai.example", "X-OpenWebUI-User-Id": "1", "X-Tandem-Client": "ci"}
+        ask(engine.router.ports[-1], CHAT, claims, "POST", b"{}")
+    assert not [name for name in blue.seen[-1][2] if name.startswith(("x-openwebui", "x-tandem"))]
+
+
+def test_the_log_names_the_slot(engine: Running) -> None:
+    with upstream("green-0") as green:
+        engine.split(engine_split({"green": [green.port]}, {"green": 100}))
+        ask(engine.port, CHAT, {"X-Request-Id": "in-the-log"}, "POST", b"{}")
+        log = engine.folder / "access.json"
+        eventually(lambda: "in-the-log" in log.read_text(), True)
+    (line,) = [one for one in map(json.loads, log.read_text().splitlines()) if one["request_id"] == "in-the-log"]
+    assert (line["slot"], line["status"], line["upstream_status"]) == ("green", 200, "200")
+
+
 def test_only_v1_is_served_and_no_connection_is_kept(engine: Running, ports: dict[str, list[int]]) -> None:
     engine.split(engine_split(ports, {"blue": 100}))
     for port in engine.router.ports:
@@ -183,8 +238,8 @@ def test_the_tree_holds_both_routers_and_never_the_split() -> None:
     tree = render_router(CONFIG)
     assert sorted(group.base for group in tree.groups) == ["/etc/tandem/router-engine", "/etc/tandem/router-webui"]
     assert not [path for path in tree.entries if "split" in path]
-    served = served_config(CONFIG)
-    assert set(served) == {"tandem-edge", "tandem-router-engine", "tandem-router-webui"}
+    served = served_routers(CONFIG)
+    assert set(served) == {"tandem-router-engine", "tandem-router-webui"}
     for group in tree.groups:
         digest = served[f"tandem-{group.base.rsplit('/', 1)[1]}"]
         assert f'return 200 "{digest}\\n"' in group.files["nginx.conf"].content

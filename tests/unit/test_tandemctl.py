@@ -38,7 +38,7 @@ RELOAD = "kill -HUP $(cat {folder}/${{2%.service}}/pid)"
 
 def systemctl(folder: Path, reload: str = RELOAD) -> None:
     """A systemctl that knows two running routers, writes down what it is asked to reload, and does that."""
-    blocks = "\n".join(unit_block(name) for name in ROUTERS)
+    blocks = "\n".join([*map(unit_block, ROUTERS), unit_block("tandem-gate", "inactive", "dead", load="not-found")])
     act = f"echo $2 >>{folder}/reloads; {reload.format(folder=folder)}"
     program(folder / "bin", "systemctl", f"if [ $1 = show ]; then cat <<'END'\n{blocks}END\nelse {act}; fi")
 
@@ -56,7 +56,7 @@ def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
     systemctl(tmp_path)
     program(tmp_path / "bin", "journalctl", "exit 0")
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
-    return Paths(tmp_path / "host", {"tandem-edge": free_port(), **{name: free_port() for name in ROUTERS}})
+    return Paths(tmp_path / "host", {name: free_port() for name in ("tandem-edge", "tandem-gate", *ROUTERS)})
 
 
 @pytest.fixture
@@ -259,47 +259,107 @@ def test_wrong_usage_has_its_own_status(paths: Paths, words: list[str]) -> None:
     assert not paths.root.exists()
 
 
+ORDER = {
+    "users": ["alice"],
+    "clients": ["bot"],
+    "names": ["gpu1"],
+    "certificate": {"kind": "generated"},
+    "given": {"passwords/alice": "hunter2hunter2"},
+}
+
+
 @pytest.mark.parametrize(
     "text",
-    ["", "[]", '{"given": {"basic_password": "hunter2hunter2"}}', '{"basic_password": "hunter2hunter2"', None],
+    [
+        "",
+        "[]",
+        '{"given": {"passwords/alice": "hunter2hunter2"}}',
+        '{"passwords/alice": "hunter2hunter2"',
+        json.dumps({**ORDER, "given": {"passwords/alice": ["hunter2"]}}),
+        json.dumps({**ORDER, "users": [1]}),
+        json.dumps({**ORDER, "certificate": {}}),
+        json.dumps({**ORDER, "basic_user": "team"}),
+    ],
 )
 def test_a_wrong_order_for_secrets_is_refused_without_repeating_it(
-    paths: Paths, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, text: str | None
+    paths: Paths, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:
-    order = {"basic_user": "team", "api_client": "bot", "names": ["gpu1"], "given": {"basic_password": ["hunter2"]}}
-    monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps(order) if text is None else text))
+    monkeypatch.setattr(sys, "stdin", io.StringIO(text))
     assert main(["secrets", "ensure"], paths) == 2
     assert "hunter2" not in "".join(capsys.readouterr())
     assert not paths.root.exists()
 
 
+@pytest.mark.skipif(os.geteuid() == 0, reason="only somebody who is not root is sent away")
+def test_only_root_makes_secrets(
+    paths: Paths, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps(ORDER)))
+    assert main(["secrets", "ensure"], paths) == 3
+    assert "Run it as root" in capsys.readouterr().err
+
+
+AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="secrets belong to root and to the groups of the Nginx units")
+
+
+@pytest.fixture
+def made(paths: Paths, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Paths:
+    monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps(ORDER)))
+    assert main(["secrets", "ensure"], paths) == 0
+    capsys.readouterr()
+    return paths
+
+
+@AS_ROOT
 def test_secrets_are_made_once_and_shown_only_by_credentials(
     paths: Paths, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    order = {
-        "basic_user": "team",
-        "api_client": "bot",
-        "names": ["gpu1"],
-        "given": {"basic_password": "hunter2hunter2"},
-    }
-    outputs = []
-    for _ in range(2):
-        monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps(order)))
-        status_wanted = 0 if os.geteuid() == 0 else 3
-        assert main(["secrets", "ensure", "--json"], paths) == status_wanted
-        outputs.append("".join(capsys.readouterr()))
-        assert "hunter2" not in outputs[-1]
-    if os.geteuid() != 0:
-        assert "Run it as root" in outputs[0]
-        return
-    first, second = (json.loads(output) for output in outputs)
-    assert "basic_password" in first["changed"]
-    assert second == {"changed": [], "revision": first["revision"]}
-    assert status(paths, capsys)["secrets_revision"] == first["revision"]
+    answers = []
+    for words in (["--dry"], [], [], ["--dry"]):
+        monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps(ORDER)))
+        assert main(["secrets", "ensure", "--json", *words], paths) == 0
+        shown = "".join(capsys.readouterr())
+        assert "hunter2" not in shown
+        answers.append(json.loads(shown))
+    assert "passwords/alice" in answers[0]["changed"]
+    assert answers[0]["changed"] == answers[1]["changed"]
+    assert answers[2] == answers[3] == {"changed": [], "gate_behind": False, "revisions": answers[1]["revisions"]}
+    assert status(paths, capsys)["secrets_revisions"] == answers[1]["revisions"]
     assert main(["credentials"], paths) == 0
-    assert "basic_password: hunter2hunter2\n" in capsys.readouterr().out
+    assert "  alice: hunter2hunter2\n" in capsys.readouterr().out
     assert main(["credentials", "--json"], paths) == 0
-    assert json.loads(capsys.readouterr().out)["basic_user"] == "team"
+    assert json.loads(capsys.readouterr().out)["passwords"] == {"alice": "hunter2hunter2"}
+
+
+@AS_ROOT
+def test_rotating_tells_where_the_new_secret_is_and_never_shows_it(
+    made: Paths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for what in ("keys/bot", "passwords/alice", "gate"):
+        assert main(["secrets", "rotate", what], made) == 0
+        output = capsys.readouterr().out
+        assert output.startswith(f"rotated {what}; changed: ")
+        assert ("see: tandemctl credentials" in output) is (what != "gate")
+    assert main(["secrets", "rotate", "gate", "--older-than-hours", "1"], made) == 0
+    assert capsys.readouterr().out == "nothing to do: gate is younger than 1 hours\n"
+    for wrong in ("upstream_key", "keys/nobody"):
+        assert main(["secrets", "rotate", wrong], made) == 3
+    assert main(["secrets", "list"], made) == 0
+    shown = "".join(capsys.readouterr())
+    assert "keys/bot: 0 days old" in shown
+    values = [path.read_text().strip() for path in made.secrets.rglob("*") if path.is_file()]
+    assert not [value for value in values if value in shown]
+
+
+@AS_ROOT
+def test_secrets_are_not_touched_while_somebody_else_changes_the_host(
+    made: Paths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path: path.read_bytes() for path in made.secrets.rglob("*") if path.is_file()}
+    with lock.lock(made.lock, "guard", "roll back"):
+        assert main(["secrets", "rotate", "gate", "--wait-seconds", "0"], made) == 3
+    assert "guard" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in made.secrets.rglob("*") if path.is_file()} == before
 
 
 def test_wait_ready_and_probe_ask_with_the_upstream_key(paths: Paths, capsys: pytest.CaptureFixture[str]) -> None:

@@ -70,3 +70,11 @@ def test_a_stopped_engine_is_started() -> None:
 def test_a_unit_whose_condition_failed_is_where_it_should_be() -> None:
     time_sync = Unit("systemd-timesyncd.service")
     assert work(time_sync, active="inactive", condition_failed=True).sentences == []
+
+
+def test_what_a_change_costs_users_is_known_before_it_is_made() -> None:
+    edge = Unit("tandem-edge.service", "aaaa", "cccc", reload_loss="one in ten", restart_loss="30 s")
+    assert work(edge).losses == []
+    assert work(edge, served="dddd rrrr").losses == ["one in ten"]
+    assert work(edge, started="bbbb").losses == ["30 s"]
+    assert work(edge, active="inactive").losses == []

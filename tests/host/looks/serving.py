@@ -6,6 +6,7 @@ Input: one JSON argument {"secrets": folder, "engines": [ports], "webui": port, 
 
 import http.client
 import json
+import os
 import socket
 import ssl
 import sys
@@ -104,7 +105,7 @@ def engine(port: int, key: str, model: str) -> dict[str, Any]:
 
 
 def edge(asked: dict[str, Any], key: str) -> dict[str, Any]:
-    door = Door(asked["https"], f"{asked['secrets']}/tls/ca.crt")
+    door = Door(asked["https"], f"{asked['secrets']}/edge/ca.crt")
     status, body, headers = door.ask("GET", "/v1/models")
     page = door.ask("GET", "/")
     redirect = Door(asked["http"]).ask("GET", "/some/page?x=1")
@@ -138,7 +139,8 @@ def webui(asked: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     asked = json.loads(sys.argv[1])
-    upstream, key = secret(asked["secrets"], "upstream_key"), secret(asked["secrets"], "api_key")
+    client = min(os.listdir(f"{asked['secrets']}/keys"))
+    upstream, key = secret(asked["secrets"], "upstream_key"), secret(asked["secrets"], f"keys/{client}")
     with ThreadPoolExecutor() as pool:
         engines = [pool.submit(engine, port, upstream, asked["model"]) for port in asked["engines"]]
         front, page = pool.submit(edge, asked, key), pool.submit(webui, asked)

@@ -96,7 +96,7 @@ def unit_of(pid: str) -> str:
 def processes() -> dict[str, dict[str, Any]]:
     """Main process of each Nginx unit: user, capabilities."""
     found = {}
-    for unit in ("tandem-edge", "tandem-router-engine", "tandem-router-webui"):
+    for unit in ("tandem-edge", "tandem-gate", "tandem-router-engine", "tandem-router-webui"):
         pid = output("systemctl", "show", "--value", "--property=MainPID", f"{unit}.service").strip()
         lines = content(f"/proc/{pid}/status").splitlines() if pid != "0" else []
         found[unit] = dict(line.split(":\t", 1) for line in lines if ":\t" in line)

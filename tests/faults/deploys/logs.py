@@ -1,0 +1,16 @@
+"""The journal's settings alone, as declared in the inventory."""
+
+from pyinfra import host
+
+from tandem import journal
+from tandem.config import load
+from tandem.domain.rollout import State
+from tandem.operations import tree
+from tandem.render.updates import render_updates
+from tandem.steps import logs
+from tandem.steps.run import Run
+
+journal.start("logs")
+run = Run(host.name, load(host.data.dict(), host.name), State())
+logs.keep(run)
+tree.apply(name="Security updates", tree=render_updates(run.config), prune=())
