@@ -198,6 +198,9 @@ webui = {
     "admin_name": "Administrator",
     # A WebUI that is silent for so long at its first start is restarted once; after twice as long install gives up.
     "ready_timeout_seconds": 300,
+    # Prompts that everybody is offered: a folder on this machine with *.md files; None: none. An edited file updates a
+    # prompt that nobody touched; what people change or remove in the WebUI stays so.
+    "prompts": "prompts",
 }
 
 # The split between slots, on loopback only.

@@ -73,6 +73,15 @@ def parser() -> argparse.ArgumentParser:
 
     command = _command(commands, "served", "say which configuration each Nginx process really uses")
     command.add_argument("--json", action="store_true")
+    command.add_argument(
+        "--expect",
+        action="extend",
+        nargs="+",
+        default=[],
+        type=_matching(r"tandem-[a-z-]+=[0-9a-f]{16}"),
+        metavar="UNIT=DIGEST",
+        help="wait until these processes use these configurations, and fail if they do not",
+    )
     return top
 
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 
 from tandem.domain.rollout import Refused, Slot, State, adopt
 from tandem.hostside import lock, renewal, secrets_commands, state, traffic
@@ -137,6 +138,10 @@ def _probe(options: argparse.Namespace, paths: Paths) -> None:
 
 
 def _served(options: argparse.Namespace, paths: Paths) -> None:
+    for unit, digest in (word.split("=") for word in options.expect):
+        if unit not in paths.status_ports:
+            raise BadInput(f"{unit} is not one of {', '.join(paths.status_ports)}.")
+        traffic.confirm(unit, "configuration", digest, partial(_configuration, unit, paths))
     active = served(paths.status_ports)
     if options.json:
         _print_json(active)
@@ -144,6 +149,11 @@ def _served(options: argparse.Namespace, paths: Paths) -> None:
     for unit, seen in active.items():
         secrets_revision = f", secrets revision {seen['secrets']}" if seen and seen["secrets"] else ""
         print(f"{unit}: configuration {seen['config']}{secrets_revision}" if seen else f"{unit}: does not answer")
+
+
+def _configuration(unit: str, paths: Paths) -> str | None:
+    seen = served({unit: paths.status_ports[unit]})[unit]
+    return seen["config"] if seen else None
 
 
 def _targets(options: argparse.Namespace) -> list[Target]:

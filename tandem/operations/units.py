@@ -6,7 +6,7 @@ from pyinfra import host, logger
 from pyinfra.api import operation
 
 from tandem import journal
-from tandem.commands import systemctl, systemctl_or_log
+from tandem.commands import systemctl, systemctl_or_log, tandemctl
 from tandem.domain.slots import STATUS_PORT
 from tandem.domain.units import Unit, compare
 from tandem.facts.units import UnitStates
@@ -43,3 +43,11 @@ def converge(wanted: Sequence[Unit]) -> Commands:
     ):
         if names:
             yield systemctl_or_log(verb, *names)
+    # Nginx can accept a reload and keep what it had.
+    expected = [
+        f"{unit.name.removesuffix('.service')}={unit.served}"
+        for unit in wanted
+        if unit.served and unit.name in work.reload
+    ]
+    if expected:
+        yield tandemctl("served", "--expect", *expected)

@@ -20,12 +20,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.name == "test_reboot.py")
 
 
+class Access(dict[str, Any]):
+    """Holds passwords, and a failing test prints what it was given."""
+
+    def __repr__(self) -> str:
+        return "<access>"
+
+
 @pytest.fixture(scope="session")
-def access() -> dict[str, Any]:
+def access() -> Access:
     file = STATE / "access.json"
     assert file.exists(), f"{file} is not there: `make rehearse` makes the host that these tests need"
-    found: dict[str, Any] = json.loads(file.read_text())
-    return found
+    return Access(json.loads(file.read_text()))
 
 
 @pytest.fixture(scope="session")

@@ -158,7 +158,7 @@ STATUS = """async path =>
 
 def test_a_session_without_the_doors_cookie_opens_nothing(admin: Tab, site: Site) -> None:
     """The browser's own cookies and token, with and without that one cookie."""
-    cookies = {one["name"]: one["value"] for one in admin.context.cookies()}  # type: ignore[typeddict-item]
+    cookies = {one["name"]: one["value"] for one in admin.context.cookies()}
     token = admin.page.evaluate("localStorage.token")
 
     def status(path: str, without: str = "") -> int:

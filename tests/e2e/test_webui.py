@@ -3,12 +3,16 @@
 import base64
 import os
 import socket
+import time
 
 import pytest
 
+from tandem.rehearsal.rootfs import Host
 from tests.e2e.site import Site, pieces
+from tests.e2e.units import on_host
 from tests.e2e.webui import Browser
 
+READY_SECONDS = 180
 QUESTION, ANSWER = "Which planet is closest to the Sun?", "Mercury is the planet closest to the Sun."
 
 
@@ -21,6 +25,10 @@ def browser(site: Site) -> Browser:
 
 
 def test_sign_up_is_closed(site: Site) -> None:
+    refuses_strangers(site)
+
+
+def refuses_strangers(site: Site) -> None:
     stranger = Browser(site)
     assert stranger.ask("GET", "/api/config").json["features"]["enable_signup"] is False
     form = {"name": "Eve", "email": "eve@rehearsal.example", "password": "not-a-secret-password"}
@@ -79,3 +87,13 @@ def test_a_websocket_opens_through_the_gate(browser: Browser, site: Site) -> Non
     ):
         tls.sendall("\r\n".join([*request, "", ""]).encode())
         assert tls.recv(4096).startswith(b"HTTP/1.1 101 ")
+
+
+def test_after_a_restart_sign_up_is_still_closed_and_the_administrator_still_there(site: Site, machine: Host) -> None:
+    on_host(machine, "systemctl restart open-webui-blue.service")
+    deadline = time.monotonic() + READY_SECONDS
+    while site.ask("GET", "/ready", site.basic()).status != 200:
+        assert time.monotonic() < deadline, f"the WebUI is not ready after {READY_SECONDS} s"
+        time.sleep(1)
+    refuses_strangers(site)
+    assert Browser(site).sign_in().json["role"] == "admin"

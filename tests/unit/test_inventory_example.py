@@ -15,9 +15,15 @@ from tandem.config.placeholders import placeholders
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = (ROOT / "group_data/prod.py").read_text()
 WITH_ALTERNATIVES = re.sub(r"^(\s*)#: ", r"\1", EXAMPLE, flags=re.MULTILINE)
-WITH_OTHERS = re.sub(r"^(\s*)#or: ", r"\1", EXAMPLE, flags=re.MULTILINE)
+WITH_OTHERS = re.sub(r"^(\s*)# or: ", r"\1", EXAMPLE, flags=re.MULTILINE)
 
-SHOWN_WITH_A_VALUE = {"Config.storage", "GpuConfig.repositories", "Release.arguments", "Release.environment"}
+SHOWN_WITH_A_VALUE = {
+    "Config.storage",
+    "GpuConfig.repositories",
+    "Release.arguments",
+    "Release.environment",
+    "WebuiConfig.prompts",
+}
 """Options whose default is nothing at all, which would show nothing."""
 
 

@@ -82,7 +82,7 @@ def test_what_people_changed_or_removed_is_left_alone_and_said_once() -> None:
 
 @dataclass
 class Webui:
-    """Open WebUI's rules for signing in and for prompts, as 0.12.4 has them. ``switched_off``: taken, but not listed."""
+    """Open WebUI's rules for signing in and for prompts, as 0.12.4 has them. ``switched_off``: taken, not listed."""
 
     port: int = 0
     admin: str = "admin-1"

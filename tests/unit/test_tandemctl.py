@@ -388,3 +388,30 @@ def test_the_host_side_needs_nothing_but_the_standard_library() -> None:
     tandems = {name for name in modules if name.startswith("tandem.")}
     assert all(name.startswith(("tandem.hostside", "tandem.domain")) for name in tandems)
     assert {name.partition(".")[0] for name in modules} <= sys.stdlib_module_names | {"tandem", "__main__"}
+
+
+@pytest.fixture
+def edge(paths: Paths) -> Iterator[Path]:
+    """A real Nginx in the edge's place that says on /config what it uses; yields its configuration."""
+    folder = paths.root.parent / "edge"
+    port = paths.status_ports["tandem-edge"]
+    text = NGINX.format(folder=folder, split=paths.split / "none", port=port).replace("/split", "/config")
+    (folder / "conf.d").mkdir(parents=True)
+    (folder / "conf").write_text(text.replace('"$split_revision', f'"{"a" * 16} {"b" * 16}'))
+    process = subprocess.Popen(["nginx", "-e", str(folder / "log"), "-p", str(folder), "-c", str(folder / "conf")])
+    while not (folder / "pid").exists():
+        assert process.poll() is None
+        time.sleep(0.02)
+    yield folder / "conf"
+    process.terminate()
+    process.wait()
+
+
+def test_a_configuration_that_nginx_did_not_take_over_is_told(
+    paths: Paths, edge: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(traffic, "RELOAD_SECONDS", 0.5)
+    assert main(["served", "--expect", f"tandem-edge={'a' * 16}"], paths) == 0
+    assert main(["served", "--expect", f"tandem-edge={'c' * 16}"], paths) == 1
+    assert f"uses configuration {'a' * 16} instead of {'c' * 16}" in capsys.readouterr().err
+    assert main(["served", "--expect", f"tandem-other={'a' * 16}"], paths) == 2
