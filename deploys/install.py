@@ -28,5 +28,5 @@ weights.publish(run)
 secrets.ensure(run)
 services.start(run)
 services.route(run)
-certificate.obtain(run)
 prompts.offer(run)
+certificate.obtain(run)  # last: it may have to wait for an authority

@@ -30,6 +30,9 @@ class FirewallConfig(Model):
         default=("0.0.0.0/0", "::/0"), min_length=1, description="Networks that SSH answers."
     )
     open_ports: Items[Port] = Field(default=(), description="Further TCP ports that answer everybody.")
+    open_udp_ports: Items[Port] = Field(
+        default=(), description="UDP ports that answer everybody: a VPN's on this host, for one."
+    )
     confirm_seconds: int = Field(
         default=60, ge=10, description="New rules are taken back after so long unless a new SSH connection works."
     )

@@ -9,6 +9,7 @@ import secrets
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from tandem.hostside.secret_files import Owners, Store
 from tandem.hostside.secret_texts import derive
 
 ROOT = Path(ROOT_NAME)
+LOOK_SECONDS = 3600
 
 KEY_FORM = (r"[A-Za-z0-9._~+/=-]{16,200}", "16 to 200 letters, digits or ._~+/=-")
 PASSWORD_FORM = (r"[!#-&(-\[\]-_a-~]{12,72}", "12 to 72 printable ASCII characters, no spaces, quotes or backslashes")
@@ -62,15 +64,19 @@ def ensure(
     store.make_folders()
     for name, value in values.items():
         store.write(name, f"{value}\n")
+    # Before what is derived from them: a run cut short must leave nothing that the next rotation takes for a user.
+    _remove_others(store)
     derive(store)
     certificates.settle(store, names, certificate, wanted)
-    _remove_others(store)
     store.repair_rights()
     return store.changed
 
 
 def due(root: Path = ROOT, *, scratch: Path = Path("/run"), **order: Any) -> list[str]:
     """What ``ensure`` would change: it is run on a private copy in ``scratch`` (memory on a host), which is removed."""
+    for left in scratch.glob(".tandem-secrets-*"):  # of a look that was cut short
+        if time.time() - left.stat().st_mtime > LOOK_SECONDS:
+            shutil.rmtree(left, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=".tandem-secrets-", dir=scratch) as folder:
         copy = Path(folder) / "secrets"
         if Path(root).is_dir():
@@ -85,6 +91,7 @@ def opened(root: Path = ROOT, owners: Owners | None = None) -> Store:
     store.users, store.clients = store.named("passwords"), store.named("keys")
     if not all(store.secret(name) for name in base(store.users, store.clients)) or not store.users:
         raise SecretError(f"{root} does not hold all secrets; run install first")
+    _check_keys({name: store.secret(name) for name in base(store.users, store.clients)})
     return store
 
 

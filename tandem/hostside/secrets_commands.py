@@ -22,8 +22,7 @@ def ensure(options: argparse.Namespace, paths: Paths, who: str) -> None:
         behind = not changed and gate.behind(paths)
     else:
         with lock.lock(paths.lock, who, "make or replace secrets", options.wait_seconds):
-            changed = _ensure(order, paths)
-            told = gate.tell(paths)
+            changed, told = _ensure(order, paths)
             behind = False
     if options.json:
         _print_json({"changed": changed, "gate_behind": behind, "revisions": revisions(paths)})
@@ -34,8 +33,10 @@ def ensure(options: argparse.Namespace, paths: Paths, who: str) -> None:
         print(f"{gate.UNIT} {'would be' if behind else 'was'} reloaded")
 
 
-def _ensure(order: dict[str, Any], paths: Paths) -> list[str]:
-    """Once Open WebUI serves, its administrator's password is changed there first."""
+def _ensure(order: dict[str, Any], paths: Paths) -> tuple[list[str], bool]:
+    """What changed, and whether the gate had to be told. Once Open WebUI serves, its administrator's password is
+    changed there, and last: it may refuse, and who was removed is out before.
+    """
     given = dict(order["given"])
     password = given.get(webui_password.NAME, "").rstrip("\r\n")
     serving = bool(password) and webui_password.applies(paths)
@@ -43,10 +44,11 @@ def _ensure(order: dict[str, Any], paths: Paths) -> list[str]:
         secrets.check_form(webui_password.NAME, password)
         del given[webui_password.NAME]
     changed = secrets.ensure(paths.secrets, **{**order, "given": given})
+    told = gate.tell(paths)
     store = secrets.opened(paths.secrets)
     if serving and store.secret(webui_password.NAME) != password:
         webui_password.change(store, paths, password)
-    return changed + store.changed
+    return changed + store.changed, told
 
 
 def rotate(options: argparse.Namespace, paths: Paths, who: str) -> None:

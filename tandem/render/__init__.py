@@ -29,7 +29,11 @@ RELOAD_LOSS: Final = {
     "kept-alive connection at that moment about one in ten has to repeat its request"
 }
 RESTART_LOSS: Final = {
-    "tandem-edge": "the edge is restarted: its streams may finish for 30 s, and nobody can connect until then"
+    "tandem-edge": "the edge is restarted: its streams may finish for 30 s, and nobody can connect until then",
+    "tandem-gate": "the gate is restarted: for about a second nobody new comes in (503)",
+    "tandem-router-engine": "the engine router is restarted: its answers may finish for 30 s, and new ones are refused "
+    "(503) until then",
+    "tandem-router-webui": "the WebUI router is restarted: the page is away (503) for up to 30 s",
 }
 
 

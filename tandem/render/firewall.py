@@ -41,6 +41,7 @@ def wanted_firewall(config: Config) -> Wanted:
         "firewall/rules.nft.j2",
         ssh_from=_matches(firewall.ssh_from),
         ports=sorted({edge.https_port, edge.http_port, *firewall.open_ports}),
+        udp_ports=sorted(set(firewall.open_udp_ports)),
     )
     return Wanted(rules, render_template("firewall/sshd.conf.j2"))
 

@@ -15,8 +15,19 @@ LIBRARY: Final = "/etc/tandem/prompts.json"
 
 def origin(config: Config) -> str:
     """Where people find the page: ``https://name`` with the port where it is not 443."""
+    return _origin(config, config.edge.server_name)
+
+
+def origins(config: Config) -> list[str]:
+    """Every place where people may find it: Open WebUI refuses the websockets of pages from elsewhere."""
+    return [_origin(config, name) for name in dict.fromkeys([config.edge.server_name, *config.edge.alternative_names])]
+
+
+def _origin(config: Config, name: str) -> str:
+    """As a browser writes it: in lower case, an IPv6 address in brackets."""
     port = config.edge.https_port
-    return f"https://{config.edge.server_name}" + ("" if port == 443 else f":{port}")
+    host = f"[{name}]" if ":" in name else name
+    return f"https://{host.lower()}" + ("" if port == 443 else f":{port}")
 
 
 def data_directory(slot: str) -> str:
@@ -63,7 +74,7 @@ def _environment(config: Config, slot: str) -> dict[str, str]:
         "STATIC_DIR": "/tmp/static",  # noqa: S108
         "WEBUI_NAME": config.webui.name,
         "WEBUI_URL": origin(config),
-        "CORS_ALLOW_ORIGIN": origin(config),
+        "CORS_ALLOW_ORIGIN": ";".join(origins(config)),
         "FORWARDED_ALLOW_IPS": "127.0.0.1",
         "WEBUI_ADMIN_EMAIL": config.webui.admin_email,
         "WEBUI_ADMIN_NAME": config.webui.admin_name,

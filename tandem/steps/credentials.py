@@ -6,7 +6,7 @@ from pyinfra.api.exceptions import DeployError
 from tandem.config import Config
 from tandem.facts.ctl import SecretAges
 from tandem.operations import ctl
-from tandem.steps.secrets import given_sources
+from tandem.steps.secrets import KEY, given_sources
 
 ROTATE = "rotate"
 """``--data rotate=keys/ci`` makes a new secret in the place of that one."""
@@ -20,7 +20,7 @@ def show(config: Config) -> None:
     ages = host.get_fact(SecretAges)
     if not ages:
         raise DeployError(f"{host.name} has no secrets yet; run deploys/install.py first")
-    given = {name.removesuffix("_key"): option for name, (option, _) in given_sources(config).items()}
+    given = {"certificate" if name == KEY else name: option for name, (option, _) in given_sources(config).items()}
     what = host.data.get(ROTATE, None)
     if what is None:
         print(_table(host.name, ages, given), flush=True)

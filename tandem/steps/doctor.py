@@ -149,6 +149,7 @@ def _ports(config: Config) -> dict[int, str]:
         slots.ROUTER_ENGINE_API_PORT: "the engine router",
         slots.ROUTER_ENGINE_WEBUI_PORT: "the engine router",
         slots.ROUTER_WEBUI_PORT: "the WebUI router",
+        slots.GATE_PORT: "the gate",
         **{port: f"the status of {unit}" for unit, port in slots.STATUS_PORT.items()},
         **{port: f"Open WebUI ({slot})" for slot, port in slots.WEBUI_PORT.items()},
         **{

@@ -3,8 +3,9 @@ from pyinfra.api import deploy
 from pyinfra.api.exceptions import DeployError
 
 from tandem.domain.firewall import locks_out
-from tandem.operations import firewall, tree, units
-from tandem.render.firewall import firewall_units, render_firewall_units, wanted_firewall
+from tandem.domain.units import Unit
+from tandem.operations import firewall, units
+from tandem.render.firewall import firewall_units, wanted_firewall
 from tandem.steps.run import Run
 
 
@@ -15,11 +16,9 @@ def apply(run: Run) -> None:
     reason = locks_out(host.data.dict()) if config.firewall.enabled else ""
     if reason:
         raise DeployError(f"{host.name}: {reason}")
-    tree.apply(name="Files of the firewall", tree=render_firewall_units(config), prune=())
     firewall.guard(
         name="Rules and SSH settings",
         wanted=wanted_firewall(config),
         confirm_seconds=config.firewall.confirm_seconds,
     )
-    if config.firewall.enabled:
-        units.converge(name="Firewall at boot", wanted=firewall_units(config))
+    units.converge(name="Clock and firewall", wanted=[Unit("systemd-timesyncd.service"), *firewall_units(config)])

@@ -4,11 +4,12 @@ from pyinfra.api import deploy
 
 from tandem.config import Config
 from tandem.domain.slots import UIDS
-from tandem.domain.units import Unit
-from tandem.operations import host, tree, units
+from tandem.operations import host, tree
 from tandem.render.bundle import apt_options, render_bundle
 from tandem.render.certificate import packages as certificate_packages
+from tandem.render.firewall import render_firewall_units
 from tandem.render.host import SETTINGS, render_foundation
+from tandem.render.logs import render_logs
 from tandem.render.runtime import render_runtime
 from tandem.render.storage import render_storage
 from tandem.render.updates import render_updates, update_packages
@@ -42,7 +43,7 @@ def prepare(run: Run) -> None:
     """
     config = run.config
     foundation = render_foundation() | render_storage(run.name, config) | render_runtime(config)
-    foundation |= render_bundle(config) | render_updates(config)
+    foundation |= render_bundle(config) | render_updates(config) | render_logs(config) | render_firewall_units(config)
     tree.apply(name="Tandem's own files", tree=foundation, prune=())
     host.packages(
         name="Debian packages",
@@ -51,4 +52,3 @@ def prepare(run: Run) -> None:
         options=apt_options(run.config),
     )
     host.base(name="Users and kernel settings", users=UIDS, settings=SETTINGS)
-    units.converge(name="Time synchronisation", wanted=[Unit("systemd-timesyncd.service")])

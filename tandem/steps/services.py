@@ -52,8 +52,7 @@ def route(run: Run) -> None:
         tree=render_host(run.name, config, slot, engines=not run.engine_is_another),
         keep=_kept_paths(run),
     )
-    units.converge(name="Routers, gate and edge", wanted=front_units(config))
-    units.converge(name="Timers of certificate and cookies", wanted=renewal_units(config))
+    units.converge(name="Routers, gate and edge", wanted=[*front_units(config), *renewal_units(config)])
 
 
 def _kept_paths(run: Run) -> list[str]:

@@ -8,6 +8,7 @@ import time
 import pytest
 
 from tandem.rehearsal.rootfs import Host
+from tests.e2e.conftest import NAME
 from tests.e2e.site import Site, pieces
 from tests.e2e.units import on_host
 from tests.e2e.webui import Browser
@@ -70,11 +71,12 @@ def test_a_message_without_tools_is_streamed_and_answered_exactly(browser: Brows
     assert len(words) > 1
 
 
-def test_a_websocket_opens_through_the_gate(browser: Browser, site: Site) -> None:
+@pytest.mark.parametrize("name", ["address", "alternative name"])
+def test_a_websocket_opens_through_the_gate(browser: Browser, site: Site, name: str) -> None:
     request = [
         "GET /ws/socket.io/?EIO=4&transport=websocket HTTP/1.1",
         f"Host: {site.address}",
-        f"Origin: https://{site.address}",
+        f"Origin: https://{site.address if name == 'address' else NAME}",
         f"Cookie: {browser.headers['Cookie']}",
         "Connection: Upgrade",
         "Upgrade: websocket",

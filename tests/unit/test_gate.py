@@ -15,7 +15,7 @@ from tandem.render.gate import gate_config, render_gate, served_gate
 from tandem.render.nginx import config_digest
 from tandem.render.tree import File
 from tests.unit.front_door import OWNERS, Door, basic, front_door
-from tests.unit.nginx_process import ask, example_config
+from tests.unit.nginx_process import ask, eventually, example_config
 
 BEARER = {"Authorization": "Bearer session-token"}
 
@@ -59,12 +59,13 @@ def test_a_cookie_outlives_one_rotation_is_exchanged_with_the_password_and_ends_
     rotation.rotate(Paths(door.folder), "gate", owners=OWNERS)
     in_grace = door.ask("/api/config", {"Cookie": old, **BEARER})
     assert (in_grace.status, in_grace.headers["Set-Cookie"]) == (200, None)
-    exchanged = door.ask("/", {"Cookie": old, **door.basic()})
+    page = {"Cookie": old, "Accept": "text/html,application/xhtml+xml"}
+    exchanged = door.ask("/", {**page, **door.basic()})
     new = str(exchanged.headers["Set-Cookie"]).partition(";")[0]
     assert exchanged.status == 200
     assert new.startswith("tandem_gate=")
     assert new != old
-    assert door.ask("/", {"Cookie": old, **basic("alice", "bogus")}).status == 401
+    assert door.ask("/", {**page, **basic("alice", "bogus")}).status == 401
     rotation.rotate(Paths(door.folder), "gate", owners=OWNERS)
     assert door.ask("/api/config", {"Cookie": old, **BEARER}).status == 401
     assert door.ask("/api/config", {"Cookie": new, **BEARER}).status == 200
@@ -168,3 +169,43 @@ def test_the_next_password_is_checked_again_after_a_while(tmp_path: Path) -> Non
         assert statuses[-1] == 429
         time.sleep(1)
         assert door.ask("/", door.basic()).status == 200
+
+
+def ask_gate(door: Door, question: str, **headers: str) -> int:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return ask(door.gate_places.port, question, named).status
+
+
+def test_all_addresses_of_one_ipv6_network_share_one_limit_of_passwords(tmp_path: Path) -> None:
+    with front_door(tmp_path, password_limit={"requests_per_second": 1, "burst": 3}) as door:
+        wrong = basic("alice", "a-wrong-password")["Authorization"]
+        addresses = [f"2001:db8:1:2::{number:x}" for number in range(1, 6)] + [
+            f"2001:db8:1:2:a:b:c:{number:x}" for number in range(1, 6)
+        ]
+        seen = [ask_gate(door, "/page", Authorization=wrong, X_Real_IP=address) for address in addresses]
+        assert seen.count(401) <= 10
+        assert seen[-1] == seen[4] == 403
+        elsewhere = door.basic()["Authorization"]
+        assert ask_gate(door, "/page", Authorization=elsewhere, X_Real_IP="2001:db8:1:3::1") == 204
+
+
+def test_the_parts_of_a_page_pass_with_an_older_cookie_however_many_bring_the_password(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with front_door(tmp_path, password_limit={"requests_per_second": 1, "burst": 3}) as door:
+        monkeypatch.setattr(rotation.gate, "tell", lambda paths: door.tell_gate())
+        old = door.cookie()
+        rotation.rotate(Paths(door.folder), "gate", owners=OWNERS)
+        part = {"Cookie": old, "Accept": "image/png,*/*", **door.basic()}
+        answers = [door.ask(f"/static/{number}.png", part) for number in range(30)]
+        assert {(answer.status, answer.headers["Set-Cookie"]) for answer in answers} == {(200, None)}
+
+
+def test_the_log_says_whose_limit_was_met(door: Door) -> None:
+    ci = {"Authorization": f"Bearer {door.logins['keys']['ci']}"}
+    while door.ask("/v1/models", ci).status != 429 and len(door.engine.seen) < 20:
+        pass
+    log = door.folder / "access.json"
+    eventually(lambda: '"status":429' in log.read_text(), True)
+    limited = [line for line in map(json.loads, log.read_text().splitlines()) if line["status"] == 429]
+    assert {line["client"] for line in limited} == {"ci"}

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from tandem.domain.secrets import base, directories, files, paths
+from tandem.hostside import rotation
+from tandem.hostside.paths import Paths
 from tandem.hostside.secret_files import Owners
 from tandem.hostside.secrets import SecretError, credentials, due, ensure, revision
 from tandem.hostside.units import known_secrets
@@ -291,6 +293,32 @@ def test_a_call_cut_short_is_finished_by_the_next(root: Path, cut_after: int) ->
     assert make(root, **order) == []
     assert credentials(root)["passwords"]["alice"] == PASSWORD
     assert sorted(cookies(root)) == ["current:alice", "current:dora", "previous:alice", "previous:dora"]
+
+
+@pytest.mark.parametrize("cut_after", range(8))
+def test_a_user_whose_removal_was_cut_short_never_comes_back_by_a_rotation(tmp_path: Path, cut_after: int) -> None:
+    paths = Paths(tmp_path)
+    make(paths.secrets, users=["alice", "bob"])
+    gone = cookies(paths.secrets)["current:bob"]
+    cut_short(lambda: make(paths.secrets, users=["alice"]), cut_after)
+    was_out = gone not in cookies(paths.secrets).values()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rotation.gate, "tell", lambda _: False)
+        rotation.rotate(paths, "gate", OWNERS)
+    if was_out:
+        assert gone not in cookies(paths.secrets).values()
+        assert "bob" not in text(paths.secrets, "gate/htpasswd")
+
+
+def test_a_copy_of_a_key_that_somebody_left_beside_it_is_refused_before_nginx_would_quote_it(tmp_path: Path) -> None:
+    paths = Paths(tmp_path)
+    make(paths.secrets)
+    shutil.copy(paths.secrets / "keys/ci", paths.secrets / "keys/ci.bak")
+    before = text(paths.secrets, "gate/keys.conf")
+    with pytest.raises(SecretError) as refused:
+        rotation.rotate(paths, "gate", OWNERS)
+    assert text(paths.secrets, "keys/ci") not in str(refused.value)
+    assert text(paths.secrets, "gate/keys.conf") == before
 
 
 @pytest.mark.parametrize(

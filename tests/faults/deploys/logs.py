@@ -6,11 +6,12 @@ from tandem import journal
 from tandem.config import load
 from tandem.domain.rollout import State
 from tandem.operations import tree
+from tandem.render.logs import render_logs
 from tandem.render.updates import render_updates
 from tandem.steps import logs
 from tandem.steps.run import Run
 
 journal.start("logs")
 run = Run(host.name, load(host.data.dict(), host.name), State())
+tree.apply(name="Settings", tree=render_logs(run.config) | render_updates(run.config), prune=())
 logs.keep(run)
-tree.apply(name="Security updates", tree=render_updates(run.config), prune=())
