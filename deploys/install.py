@@ -1,4 +1,4 @@
-"""Bare OS -> served chat. Never changes what answers: on a host that serves another release, `upgrade` does that."""
+"""Bare OS -> served chat. Never changes what answers: on a host that serves another release it says that one is due."""
 
 from tandem.steps import (
     bundle,

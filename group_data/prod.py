@@ -2,8 +2,9 @@
 
 Lines marked EDIT have no default that fits you: both images, the manifest, NVIDIA's key, storage/device,
 webui/admin_email and edge/server_name.
-An option that keeps its default may be left out. A line that begins with #: is an alternative: take the #: away to use
-it. Zeros stand for digests of your own; the comment beside them says how to find them.
+An option that keeps its default may be left out. A line that begins with "#: " or "# or: " is an alternative: take that
+away to use it, and take out the line that it stands for. Zeros stand for digests of your own; the comment beside them
+says how to find them.
 """
 
 # The wanted release: one of the names in `releases`, always in quotes.
@@ -59,7 +60,8 @@ host = {
     "package_mirror_timeout_seconds": 60,
     # Go on when the host is not Debian 13.
     "accept_untested_os": False,
-    # Debian's security updates install themselves; nothing that serves is restarted by them.
+    # Debian's security updates install themselves, except kernel and driver. What serves uses them after its next
+    # restart.
     "security_updates": True,
 }
 
@@ -115,7 +117,7 @@ gpu = {
 # The disk for the weights, mounted at weights/directory. Formatted only when blank.
 # Leave `storage` out to keep the weights on /.
 storage = {
-    # EDIT. ls -l /dev/disk/by-id
+    # EDIT. A whole disk by its lasting name on the host (ls -l /dev/disk/by-id), or take storage out.
     "device": "/dev/disk/by-id/nvme-EXAMPLE_1TB_0000",
     # ext4 or xfs
     "filesystem": "ext4",
@@ -225,12 +227,14 @@ edge = {
     "certificate": {
         # generated: by an authority of the host's own, which browsers must be given once.
         "kind": "generated",
-        # files: one that you have: the certificate with its intermediates, and where its key is taken from.
+        # files: one that you have (PEM): first yours, then its intermediates; it must name server_name and every
+        # alternative name. The key has no passphrase. For a new one replace the files and run install.
         #: "kind": "files", "certificate": "keys/certificate.pem", "key": {"file": "~/chat.key"},
-        # acme: from Let's Encrypt or another authority that asks on port 80; the host renews it by itself. authority: a
-        # file with the certificates that the directory itself is trusted by, for one of your own.
-        # or: "kind": "acme", "email": "admin@chat.example", "directory": "https://ca.chat.example/directory",
-        # or: "authority": "keys/authority.pem",
+        # acme: from Let's Encrypt, renewed by the host itself. server_name must be a public DNS name of this host, and
+        # port 80 must be open to the Internet.
+        # or: "kind": "acme", "email": "admin@chat.example",
+        # Only for another authority: its directory, and the certificates that its own HTTPS is trusted by.
+        # or: "directory": "https://ca.chat.example/directory", "authority": "keys/authority.pem",
     },
     # For how long browsers insist on HTTPS (HSTS). 0: they are not told to.
     "hsts_seconds": 63072000,
@@ -239,13 +243,13 @@ edge = {
     # The cookie that stands for the password is renewed so often, and ends at the latest after twice this time.
     "gate_days": 7,
     # Programs that use the API: each has a key of its own, a steady rate, how many requests may come at once on top of
-    # it, and how many answers may be in progress at the same time.
+    # it, and how many answers may be in progress at the same time: about the rate times the seconds of an answer.
     "clients": {
         "default": {"requests_per_second": 5, "burst": 10, "streams": 16},
     },
     # Requests for the page from one address: opening it takes about 200.
     "page_limit": {"requests_per_second": 200, "burst": 2000},
-    # Passwords tried from one address.
+    # Passwords tried from one address; everybody together may try 20 a second.
     "password_limit": {"requests_per_second": 1, "burst": 10},
     # The largest upload (MiB).
     "maximum_body_mib": 100,
@@ -253,7 +257,7 @@ edge = {
 
 # What may come in: HTTPS, HTTP, SSH, and nothing else. SSH takes keys only.
 firewall = {
-    # False: no rule and no SSH setting of ours; another firewall guards this host.
+    # False: no rule and no SSH setting of ours, and those of an earlier run are removed; another firewall guards.
     "enabled": True,
     # Networks that SSH answers: better your own than all.
     "ssh_from": ["0.0.0.0/0", "::/0"],
@@ -266,7 +270,7 @@ firewall = {
     "confirm_seconds": 60,
 }
 
-# The journal: the access log, and what engines and WebUI write.
+# The journal of the whole host: the access log, and what engines, WebUI and all other programs write.
 logs = {
     # Lines that are older, and the oldest beyond this size (MiB), are removed.
     "retention_days": 30,
@@ -278,7 +282,8 @@ logs = {
 
 # Secrets that you choose. Those not named are generated on the host. Never write a secret itself here.
 # env: the name of an environment variable; file: the path of a file; command: a program and its arguments that prints
-# the secret (sops, pass, a vault). All on the machine that runs pyinfra; at least 12 characters without spaces.
+# the secret in one line and nothing else (sops, pass, a vault). All on the machine that runs pyinfra. A password: 12 to
+# 72 ASCII characters without spaces, quotes and backslashes. A key: 16 to 200 letters, digits or ._~+/=-
 secrets = {
     # The browser's prompt, by user in edge.
     "passwords": {

@@ -9,8 +9,7 @@ hosts = [
             # A user with key login and passwordless sudo; root works as well.
             "ssh_user": "operator",
             "ssh_key": "~/.ssh/id_ed25519",
-            # Refuse a host whose key is not in the file. Compare the key with the host's console, then add it:
-            # ssh-keyscan -t ed25519 gpu1.example >>~/.ssh/known_hosts
+            # Refuse a host whose key is not in the file: README, "Use it on your own host", step 2, adds it.
             "ssh_strict_host_key_checking": "yes",
             "ssh_known_hosts_file": "~/.ssh/known_hosts",
         },

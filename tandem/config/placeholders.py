@@ -6,7 +6,9 @@ from typing import Any
 
 from tandem.config.root import Config
 
-_EXAMPLES = re.compile(r"registry\.example/.*|(.*@)?chat\.example|/dev/disk/by-id/nvme-EXAMPLE_.*")
+_EXAMPLES = re.compile(
+    r"registry\.example/.*|(.*@)?chat\.example|/dev/disk/by-id/nvme-EXAMPLE_.*|https://ca\.chat\.example/.*"
+)
 _ZEROS = re.compile(r"(.*@sha256:)?(0{40}|0{64})")
 
 
@@ -21,6 +23,9 @@ def placeholders(config: Config) -> list[str]:
         "edge/server_name": config.edge.server_name,
         **({"storage/device": config.storage.device} if config.storage else {}),
     }
+    if config.edge.certificate.kind == "acme":
+        names["edge/certificate/email"] = config.edge.certificate.email
+        names["edge/certificate/directory"] = config.edge.certificate.directory
     examples = [path for path, name in names.items() if _EXAMPLES.fullmatch(name)]
     keys = [
         f"gpu/repositories/{place}/key"
