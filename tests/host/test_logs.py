@@ -24,10 +24,6 @@ def test_the_journal_is_kept_over_reboots_and_bounded(logs: Seen) -> None:
     assert logs["usage_bytes"] <= (int(settings["SystemMaxUse"].removesuffix("M")) + 128) * 2**20
 
 
-def test_no_line_of_a_busy_service_is_dropped(logs: Seen) -> None:
-    assert (logs["settings"]["RateLimitIntervalSec"], logs["settings"]["RateLimitBurst"]) == ("0", "0")
-
-
 def test_the_journal_does_not_lie_with_the_weights(logs: Seen, engines: dict[str, Seen]) -> None:
     weights = Path(weights_directory(next(iter(engines.values()))["unit_file"]))
     assert not Path(logs["real"]).is_relative_to(weights)

@@ -1,0 +1,28 @@
+"""The access log keeps up with a busy page."""
+
+import subprocess
+import time
+
+from tandem.rehearsal.rootfs import Host
+from tests.e2e.site import Site
+from tests.e2e.units import on_host
+
+REQUESTS = 12_000
+JOURNALS_LIMIT = 10_000
+"""What journald takes from one service in 30 s unless the service says otherwise."""
+ENOUGH_SECONDS = 29
+
+
+def test_the_journals_limit_for_runaway_services_is_not_the_edges(site: Site, machine: Host) -> None:
+    """Without a password: each is refused, and each is a line."""
+    since = time.time()
+    load = ["ab", "-q", "-n", str(REQUESTS), "-c", "20", "-k", f"https://{site.address}/"]
+    subprocess.run(load, capture_output=True, check=True, timeout=120)
+    took = time.time() - since
+    assert took < ENOUGH_SECONDS, f"{took:.0f} s: too slow to meet the limit"
+    end = time.monotonic() + 20
+    count = f"journalctl --identifier=tandem_edge --since=@{since:.0f} --output=cat --no-pager | wc -l"
+    while (lines := int(on_host(machine, count))) < REQUESTS and time.monotonic() < end:
+        time.sleep(0.5)
+    print(f"{lines} lines of {REQUESTS} requests in {took:.0f} s")
+    assert lines > (REQUESTS + JOURNALS_LIMIT) / 2
