@@ -1,7 +1,9 @@
 """Restarts a host in the middle of a run and comes back to it."""
 
+import logging
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pyinfra
@@ -46,7 +48,8 @@ def _boot_id(host: Host) -> str:
     """The host's boot id over a new connection; "" while it does not answer. A fact that fails would end the run."""
     try:
         host.disconnect()
-        host.connect(show_errors=False)
+        with quiet_paramiko():
+            host.connect(show_errors=False)
         if not host.connected:
             return ""
         ok, output = host.run_shell_command(StringCommand("cat /proc/sys/kernel/random/boot_id"), _timeout=15)
@@ -54,3 +57,15 @@ def _boot_id(host: Host) -> str:
     except (OSError, EOFError, SSHException) as error:
         pyinfra.logger.debug(f"{host.name} is not back: {error}")
         return ""
+
+
+@contextmanager
+def quiet_paramiko() -> Iterator[None]:
+    """While a host is waited for: paramiko prints a traceback for each server that hangs up before it is ready."""
+    log = logging.getLogger("paramiko")
+    before = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        log.setLevel(before)

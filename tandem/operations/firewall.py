@@ -18,6 +18,7 @@ from tandem.commands import host_program
 from tandem.domain.firewall import Wanted, decide
 from tandem.facts.firewall import FirewallState
 from tandem.operations.live import LiveCommand
+from tandem.reboot import quiet_paramiko
 
 Commands: TypeAlias = Generator[PyinfraCommand, None, None]
 LONGER_SECONDS = 30
@@ -62,7 +63,8 @@ def _connect_anew(state: Any, host: Host, limit_seconds: int) -> bool:
     while time.monotonic() < ends:
         try:
             host.disconnect()
-            host.connect(reason="anew, to confirm", show_errors=False)
+            with quiet_paramiko():
+                host.connect(reason="anew, to confirm", show_errors=False)
         except (OSError, EOFError, SSHException) as error:
             pyinfra.logger.debug(f"{host.name} does not answer: {error}")
         if host.connected:

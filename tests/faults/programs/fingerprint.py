@@ -20,7 +20,7 @@ OWN_CONTENT = re.compile(
     r"/etc/(machine-id|hostname|hosts|resolv\.conf|ld\.so\.cache|mtab|[g]?shadow-?|passwd-?|group-?|subuid-?|subgid-?"
     r"|\.pwd\.lock|ssl/.*|systemd/network/.*|systemd/system/rehearsal-.*|cdi/.*|rehearsal/.*)"
     r"|/usr/local/lib/rehearsal/.*"
-    r"|/var/lib/tandem/(history\.jsonl|storage\.json)"
+    r"|/var/lib/tandem/(history\.jsonl|storage\.json|prompts\.json)"
 )
 # Below these only the folder itself counts: databases and byte code.
 CLOSED = re.compile(r"/var/lib/tandem/webui/[a-z]+|.*/__pycache__|/srv/weights/lost\+found")
