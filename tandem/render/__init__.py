@@ -26,7 +26,7 @@ from tandem.render.webui import render_webui, webui_path
 # Only the edge holds clients' kept-alive connections. Measured: tests/bench/edge.py.
 RELOAD_LOSS: Final = {
     "tandem-edge": "the edge takes over another configuration: streams go on, but of the clients that send on a "
-    "kept-alive connection at that moment about one in ten has to repeat its request"
+    "kept-alive connection at that moment about one in eight has to repeat its request"
 }
 RESTART_LOSS: Final = {
     "tandem-edge": "the edge is restarted: its streams may finish for 30 s, and nobody can connect until then",
