@@ -1,7 +1,6 @@
 """Through https://, with the API key: answers are streamed and right."""
 
 import json
-import statistics
 
 from tandem.rehearsal.access import QUESTIONS
 from tests.e2e.site import Site
@@ -11,8 +10,10 @@ def test_every_question_is_answered_exactly_and_in_pieces(site: Site) -> None:
     expected = {row["question"]: row["answer"] for row in json.loads(QUESTIONS.read_text())}
     answered = {question: site.chat(question) for question in expected}
     assert {question: "".join(words) for question, words in answered.items()} == expected
-    # A busy engine may put several tokens into one piece.
-    assert statistics.median(len(words) for words in answered.values()) > 1
+    # A busy engine may put all tokens of a short answer into one piece; whatever holds answers back does so each time.
+    whole = [question for question, words in answered.items() if len(words) == 1]
+    again = {question: max(len(site.chat(question)) for _ in range(3)) for question in whole}
+    assert not [question for question, pieces in again.items() if pieces == 1]
 
 
 def test_the_first_piece_comes_before_the_last(site: Site) -> None:

@@ -10,7 +10,7 @@ from tandem.rehearsal.rootfs import Host
 
 PUBLIC = {22, 80, 443}
 AT_ONCE = 4000
-SILENT_SECONDS = 1.0
+SILENT_SECONDS = 1.5
 
 
 async def open_ports(address: str) -> set[int]:

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from tandem.domain.rollout import Refused
-from tandem.hostside import gate, rotation, secrets, traffic, webui_password
+from tandem.hostside import gate, rotation, secrets, secrets_commands, traffic, webui_password
 from tandem.hostside.arguments import parser
 from tandem.hostside.paths import Paths
 from tandem.hostside.probe import request, served
@@ -392,3 +392,12 @@ def test_a_given_administrators_password_reaches_the_webui(paths: Paths) -> None
     with Page(text(paths, "webui_admin_password")).serve(paths) as page:
         webui_password.change(secrets.opened(paths.secrets, OWNERS), paths, "given-by-the-operator")
         assert page.password == text(paths, "webui_admin_password") == "given-by-the-operator"
+
+
+def test_who_is_removed_is_out_although_the_webui_refuses_the_password_of_the_same_run(running: Paths) -> None:
+    bob = token(running, "current:bob")
+    assert opens(running, bob) == "current:bob"
+    order = {**ORDER, "users": ["alice"], "given": {webui_password.NAME: "given-by-the-operator"}}
+    with Page("chosen-by-the-admin").serve(running), pytest.raises(Refused, match="can't sign in"):
+        secrets_commands._ensure(order, running)
+    assert opens(running, bob) == ""

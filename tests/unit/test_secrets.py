@@ -119,6 +119,16 @@ def test_another_password_ends_the_cookies_of_that_user_alone(root: Path) -> Non
     assert text(root, "gate/htpasswd").splitlines()[1] == others_hash
 
 
+def test_what_a_look_that_was_cut_short_left_behind_is_removed_by_a_later_one(root: Path, tmp_path: Path) -> None:
+    old, fresh = tmp_path / ".tandem-secrets-old", tmp_path / ".tandem-secrets-fresh"
+    for left in (old, fresh):
+        shutil.copytree(root, left / "secrets")
+    os.utime(old, (0, 0))
+    order: dict[str, Any] = {"users": USERS, "clients": CLIENTS, "names": NAMES, "given": {}, "owners": OWNERS}
+    assert due(root, scratch=tmp_path, certificate={"kind": "generated"}, **order) == []
+    assert (old.exists(), fresh.exists()) == (False, True)
+
+
 def test_who_is_no_longer_named_is_forgotten(root: Path) -> None:
     before = cookies(root)
     changed = make(root, users=["alice", "carol"], clients=["bot"])
