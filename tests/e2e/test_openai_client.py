@@ -17,6 +17,9 @@ from tests.e2e.site import Site
 
 QUESTION, ANSWER = "What is the capital of France?", "The capital of France is Paris."
 ASKED: list[ChatCompletionMessageParam] = [{"role": "user", "content": QUESTION}]
+# Long enough that a busy engine does not put all of it into one piece.
+LONG = "Recite the alphabet."
+ALPHABET = " ".join("abcdefghijklmnopqrstuvwxyz")
 WEATHER: ChatCompletionFunctionToolParam = {
     "type": "function",
     "function": {
@@ -87,9 +90,10 @@ def test_a_chat_is_answered(connect: Connect, model: str, http2: bool) -> None:
 
 @pytest.mark.parametrize("http2", [False, True], ids=["HTTP/1.1", "HTTP/2"])
 def test_a_chat_is_streamed(connect: Connect, model: str, http2: bool) -> None:
-    stream = connect(http2=http2).chat.completions.create(model=model, messages=ASKED, temperature=0, stream=True)
+    asked: list[ChatCompletionMessageParam] = [{"role": "user", "content": LONG}]
+    stream = connect(http2=http2).chat.completions.create(model=model, messages=asked, temperature=0, stream=True)
     pieces = [text for event in stream for choice in event.choices if (text := choice.delta.content)]
-    assert "".join(pieces) == ANSWER
+    assert "".join(pieces) == ALPHABET
     assert len(pieces) > 1
 
 
@@ -124,9 +128,9 @@ def test_the_responses_api_answers(client: OpenAI, model: str) -> None:
 
 
 def test_the_responses_api_streams(client: OpenAI, model: str) -> None:
-    events = list(client.responses.create(model=model, input=QUESTION, temperature=0, stream=True))
+    events = list(client.responses.create(model=model, input=LONG, temperature=0, stream=True))
     pieces = [event.delta for event in events if event.type == "response.output_text.delta"]
-    assert "".join(pieces) == ANSWER
+    assert "".join(pieces) == ALPHABET
     assert len(pieces) > 1
     assert events[-1].type == "response.completed"
 

@@ -15,7 +15,8 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-QUESTION = "Say hello."
+# Long enough that a busy engine does not put all of it into one piece.
+QUESTION = "Count to sixty in words."
 SECONDS = 60
 
 
