@@ -6,7 +6,7 @@ BIN := .venv/bin
 # What the rehearsal needs on this machine: a real systemd machine, its network, its images, a browserless client.
 PACKAGES := python3-venv mmdebstrap systemd-container nftables iproute2 podman buildah uidmap openssh-client \
 	e2fsprogs nginx-light apache2-utils openssl gnupg skopeo debian-archive-keyring gcc libc6-dev gpgv \
-	chromium libnss3-tools fonts-dejavu-core curl dehydrated pebble
+	chromium libnss3-tools fonts-dejavu-core curl dehydrated pebble age
 
 .PHONY: rehearse test lint unit host e2e faults bench campaign bundle clean packages
 

@@ -277,6 +277,65 @@ logs = {
     "maximum_mib": 2048,
 }
 
+# How a new release takes the old one's place. Changes do not reach an upgrade that has begun.
+upgrade = {
+    # The new release's shares of the requests (percent), each watched for window_seconds. Speed is compared at 50.
+    "weights": [10, 30, 50, 70, 90, 100],
+    "window_seconds": 86400,
+    # How long the old release is kept able to serve once all requests go to the new one: until then going back takes
+    # less than a second.
+    "soak_seconds": 259200,
+    # A window without a verdict is made longer so often; then the upgrade is held and people are asked.
+    "most_extensions": 3,
+    # Where two releases do not fit on one card, each has half of the cards. soak_end: until the soak ends; full: the
+    # new one gets all at 100 %, and going back from there takes the start of the old one.
+    "convert_at": "soak_end",
+    # Go on where nothing can be served while one release replaces the other: one card, and both do not fit on it.
+    "allow_gap": False,
+    # How the new release is compared with the old one: the same questions to both, before and while it serves.
+    "comparison": {
+        # Files of questions with what is expected of an answer, or folders with such files, on this machine.
+        "cases": ["cases"],
+        # A question to both at most so often.
+        "pair_seconds": 10.0,
+        # What a window needs for a verdict: requests, pairs of answers, and cases that the old release passes.
+        "requests": 65,
+        "pairs": 50,
+        "least_cases": 7,
+        # How many times slower the new release may be.
+        "margin": 1.2,
+        # What its answers may typically take.
+        "limits": {"first_token_seconds": 5.0, "total_seconds": 60.0, "token_gap_seconds": 0.25},
+        # An engine with requests that makes no token for so long is dead: longer than the longest prompt takes to read.
+        "hang_seconds": 120.0,
+    },
+}
+
+# Who is told when an upgrade is held, undone or finished, and of drift, a failed backup, a certificate that ends: a
+# program on the host that reads one JSON object, or an address that it is posted to. Leave it out and nobody is told.
+#: notify = {"command": ["/usr/local/bin/tell-us"]}
+# or: notify = {"url": {"env": "TANDEM_NOTIFY_URL"}}
+
+# Users and chats, secrets, what is rendered and the record of what serves, saved every day, encrypted on the host, and
+# tried in a scratch Open WebUI. Leave it out and there are no backups; status and doctor warn of that.
+#: backup = {
+#:     # Public keys of age: `age-keygen -o FILE` makes a key and prints its public half. Keep FILE away from the host;
+#:     # without it nobody can restore anything.
+#:     "recipients": ["age1qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqq"],
+#:     # Where they are kept on the host. deploys/backup.py makes one and fetches it.
+#:     "directory": "/var/backups/tandem",
+#:     # The newest one of each of so many days, weeks and months.
+#:     "keep": {"daily": 7, "weekly": 4, "monthly": 6},
+#:     # A program that the host itself copies each with, or None; {file} is the backup's path.
+#:     "target": {"command": ["rclone", "copy", "{file}", "far:tandem"]},
+#:     # The hour of the daily one, by the host's clock.
+#:     "hour": 3,
+#:     # Start Open WebUI on what was saved, each time.
+#:     "verify": True,
+#:     # Warn when the last one is older.
+#:     "warn_after_hours": 24,
+#: }
+
 # Install from a folder on the host and ask no network: `make bundle` makes it on a connected machine.
 #: bundle = {"path": "/mnt/bundle", "key": "keys/bundle.asc"}
 

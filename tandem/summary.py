@@ -10,7 +10,12 @@ Outcome = Literal["done", "failed", "interrupted", "planned", "not started"]
 SECRET_SHOWN = "***"  # noqa: S105 - what stands in the place of a secret
 
 # Settings given by --data that are never secrets; the values of all others are hidden in the record.
-PLAIN_DATA = frozenset({"json", "release", "rotate", "ssh_hostname", "ssh_port", "ssh_user", "ssh_known_hosts_file"})
+PLAIN_DATA = frozenset(
+    {
+        *("json", "release", "rotate", "follow", "move", "report", "remove"),
+        *("ssh_hostname", "ssh_port", "ssh_user", "ssh_known_hosts_file"),
+    }
+)
 SECRET_OPTIONS = frozenset({"--ssh-password", "--password", "--ssh-key-password", "--key-password"})
 AGAIN = "run the same command again: what is done is left alone"
 

@@ -21,7 +21,7 @@ class ConfigError(Exception):
 def _shown(value: object, location: tuple[int | str, ...]) -> str:
     """The offending value, unless it is or may be a secret; containers are only named."""
     secret = location[0] == "secrets" or any(looks_secret(part) for part in location if isinstance(part, str))
-    if secret or (isinstance(value, str) and _USER_AND_PASSWORD.search(value)):
+    if secret or (isinstance(value, str) and (_USER_AND_PASSWORD.search(value) or "SECRET-KEY" in value)):
         return "the given value"
     if not isinstance(value, str | int | float | None):
         return f"a {type(value).__name__}"

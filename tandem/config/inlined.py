@@ -7,11 +7,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from tandem.config.case_files import read
+from tandem.config.comparison import Unusable
 from tandem.config.errors import ConfigError
 from tandem.domain.prompts import Prompt, parse
 
 PROMPTS = "prompts"
 """The folder that is read where none is named."""
+
+CASES = "cases"
+"""The folder of comparison cases that is read where none is named."""
 
 _ARMOUR = "-----BEGIN"
 
@@ -32,6 +37,7 @@ def inlined(values: Mapping[str, Any], host: str) -> dict[str, Any]:
         webui = values.get("webui")
         if isinstance(webui, Mapping):
             found["webui"] = {**webui, "prompts": _prompts(webui.get("prompts", PROMPTS))}
+        found["upgrade"] = _with_cases(values.get("upgrade", {}))
         found["bundle"] = _at(values.get("bundle"), "key", _key)
     except OSError as error:
         raise ConfigError(
@@ -40,7 +46,7 @@ def inlined(values: Mapping[str, Any], host: str) -> dict[str, Any]:
         ) from None
     except ValueError as error:
         raise ConfigError(f"{error}; nothing was changed on {host}") from None
-    return {name: value for name, value in found.items() if name in values}
+    return {name: value for name, value in found.items() if name in values or name == "upgrade"}
 
 
 def _each(values: Any, change: Callable[[Any], Any]) -> Any:
@@ -73,6 +79,21 @@ def _certificates(path: str) -> str:
     """From the first one on: tools write all kinds of notes before it."""
     text = _key(path)
     return text[max(text.find(_ARMOUR), 0) :]
+
+
+def _with_cases(upgrade: Any) -> Any:
+    """The comparison's cases in the place of their files and folders; what is wrong with them stands there instead."""
+    if not isinstance(upgrade, Mapping) or not isinstance(upgrade.get("comparison", {}), Mapping):
+        return upgrade
+    comparison = upgrade.get("comparison", {})
+    named = comparison.get("cases", [CASES])
+    if not isinstance(named, list | tuple) or not all(isinstance(path, str) for path in named):
+        return upgrade
+    try:
+        cases: list[Any] = list(read([Path(path).expanduser() for path in named]))
+    except ConfigError as error:
+        cases = [Unusable(line.strip()) for line in str(error).splitlines()[1:]]
+    return {**upgrade, "comparison": {**comparison, "cases": cases}}
 
 
 def _prompts(folder: Any) -> Any:

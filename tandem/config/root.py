@@ -1,5 +1,6 @@
 from pydantic import Field, ValidationInfo, field_validator
 
+from tandem.config.backup import BackupConfig
 from tandem.config.base import Model, Name
 from tandem.config.bundle import BundleConfig
 from tandem.config.doctor import DoctorConfig
@@ -9,11 +10,13 @@ from tandem.config.firewall import FirewallConfig
 from tandem.config.gpu import GpuConfig
 from tandem.config.host import HostConfig
 from tandem.config.logs import LogsConfig
+from tandem.config.notify import NotifyConfig
 from tandem.config.release import Release
 from tandem.config.router import RouterConfig
 from tandem.config.runtime import RuntimeConfig
 from tandem.config.secrets import SecretsConfig
 from tandem.config.storage import StorageConfig
+from tandem.config.upgrade import UpgradeConfig
 from tandem.config.webui import WebuiConfig
 from tandem.config.weights import WeightsConfig
 
@@ -38,7 +41,12 @@ class Config(Model):
     router: RouterConfig = Field(default=RouterConfig(), description="The loopback-only split between slots.")
     edge: EdgeConfig = Field(description="The public front door.")
     firewall: FirewallConfig = Field(default=FirewallConfig(), description="What may come in.")
+    backup: BackupConfig | None = Field(
+        default=None, description="What people left here, saved every day; leave out to have no backups."
+    )
     logs: LogsConfig = Field(default=LogsConfig(), description="How long logs are kept.")
+    upgrade: UpgradeConfig = Field(default=UpgradeConfig(), description="How a new release takes over.")
+    notify: NotifyConfig | None = Field(default=None, description="Who is told what people should know; None: nobody.")
     releases: dict[Name, Release] = Field(min_length=1, description="Every release by name.")
     release: Name = Field(description="The wanted release: one of the names in releases.")
 

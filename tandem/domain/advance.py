@@ -4,17 +4,19 @@ Seconds are of the boot-time clock and are counted by whoever watches; they stan
 moves on only when its layout is reached (``Facts.arrived``), and only on a verdict: missing data holds it.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal, TypeAlias
 
-from tandem.domain.layout import Swap
-from tandem.domain.rollout import Refused
+from tandem.domain.judge import FAIL, INCONCLUSIVE, PASS
+from tandem.domain.layout import Swap, wanted
+from tandem.domain.refused import Refused
 
 Phase: TypeAlias = Literal[
     "staging", "comparing", "shifting", "soaking", "finishing", "rolling_back", "finished", "undone"
 ]
-Outcome: TypeAlias = Literal["pass", "fail", "inconclusive"]
 
+PHASES: Final = ("staging", "comparing", "shifting", "soaking", "finishing", "rolling_back")
 OVER: Final = ("finished", "undone")
 JUDGED: Final = ("comparing", "shifting", "soaking")
 
@@ -38,9 +40,27 @@ class Pacing:
 
 
 @dataclass(frozen=True)
+class Comparison:
+    """What a window takes to be decided; see ``judge.Rules``. ``pair_seconds``: a pair of probes at most so often.
+    ``hang_seconds``: an engine with work whose token counters stand still for so long is dead: longer than its longest
+    prefill.
+    """
+
+    pair_seconds: float = 10.0
+    requests: int = 65
+    pairs: int = 50
+    cases: int = 7
+    margin: float = 1.2
+    limits_seconds: Mapping[str, float] = field(default_factory=dict)
+    hang_seconds: float = 120.0
+
+
+@dataclass(frozen=True)
 class Rollout:
     """``weight``: the new release's share. ``spent_seconds``: of this phase or step. ``held``: why it does not go on by
-    itself. ``lean``: the slot that has all requests because the other one's engines are dead.
+    itself. ``lean``: the slot that has all requests because the other one's engines are dead. ``step``: grows whenever
+    what is measured starts anew. ``id``: names its samples and verdicts. ``who``: began it. ``why``: it is undone.
+    ``peak_engines``: the most that all conversations together took, in engines full of them.
     """
 
     swap: Swap
@@ -50,6 +70,12 @@ class Rollout:
     spent_seconds: float = 0.0
     held: str | None = None
     lean: str | None = None
+    id: str = ""
+    who: str = ""
+    step: int = 0
+    comparison: Comparison = Comparison()
+    why: str = ""
+    peak_engines: float = 0.0
 
     @property
     def share(self) -> int:
@@ -60,24 +86,26 @@ class Rollout:
 @dataclass(frozen=True)
 class Facts:
     """What is seen at one moment. ``faults``: what broke, by slot; ``seconds`` since the last look, of which the layout
-    was reached all along.
+    was reached all along; ``engines``: what all conversations take now, in engines full of them.
     """
 
     arrived: bool
     seconds: float = 0.0
-    outcome: Outcome = "inconclusive"
+    outcome: str = INCONCLUSIVE
     reasons: tuple[str, ...] = ()
     old_fault: str = ""
     new_fault: str = ""
+    engines: float = 0.0
 
 
 def advance(rollout: Rollout, facts: Facts) -> tuple[Rollout, str]:
     """How it stands after these facts, and a sentence if that is another phase, step, hold or lean ("" if not)."""
     if rollout.phase in OVER:
         return rollout, ""
+    rollout = replace(rollout, peak_engines=max(rollout.peak_engines, facts.engines))
     if rollout.phase not in ("rolling_back", "finishing"):
         if facts.new_fault and not facts.old_fault:
-            return _to(rollout, "rolling_back", 0), f"rolling back: {facts.new_fault}"
+            return _back(rollout, facts.new_fault)
         if facts.old_fault:
             return _lean(rollout, facts)
         if rollout.lean is not None:
@@ -88,10 +116,13 @@ def advance(rollout: Rollout, facts: Facts) -> tuple[Rollout, str]:
     if rollout.phase in ("rolling_back", "finishing"):
         over: Phase = "undone" if rollout.phase == "rolling_back" else "finished"
         return _to(rollout, over, 0 if over == "undone" else 100), f"the rollout is {over}"
-    if rollout.phase in JUDGED and facts.outcome == "fail":
-        return _to(rollout, "rolling_back", 0), f"rolling back: {_said(facts)}"
+    if rollout.phase in JUDGED and facts.outcome == FAIL:
+        return _back(rollout, _said(facts))
     if rollout.held:
         return rollout, ""
+    if rollout.phase == "staging" and rollout.swap.strategy == "recreate":
+        # Nothing is served, and nothing is there to be compared with: it has completed a request, and is watched now.
+        return _to(rollout, "shifting", 100), "it answers: all requests go to the new release"
     if rollout.phase == "staging":
         return _to(rollout, "comparing", 0), "staged: comparing it with the old release, unexposed"
     return _judged(replace(rollout, spent_seconds=rollout.spent_seconds + facts.seconds), facts)
@@ -102,9 +133,9 @@ def _judged(rollout: Rollout, facts: Facts) -> tuple[Rollout, str]:
     pacing, spent = rollout.pacing, rollout.spent_seconds
     # A comparison before exposure has no window of its own: it is over when the judge has seen enough.
     window = {"comparing": 0.0, "soaking": pacing.soak_seconds}.get(rollout.phase, pacing.window_seconds)
-    if facts.outcome == "pass" and spent >= window:
+    if facts.outcome == PASS and spent >= window:
         return _onward(rollout)
-    if facts.outcome == "inconclusive" and spent >= window + pacing.most_extensions * pacing.window_seconds:
+    if facts.outcome == INCONCLUSIVE and spent >= window + pacing.most_extensions * pacing.window_seconds:
         why = f"no verdict after {spent:.0f} s: {_said(facts)}"
         return replace(rollout, held=why), f"held: {why}"
     return rollout, ""
@@ -114,9 +145,26 @@ def _onward(rollout: Rollout) -> tuple[Rollout, str]:
     if rollout.phase == "soaking":
         return _to(rollout, "finishing", 100), "soaked: the old release is freed"
     more = [weight for weight in rollout.pacing.weights if weight > rollout.weight]
+    if more and (why := _too_much(rollout, more[0])):
+        return replace(rollout, held=why), f"held: {why}"
     if more:
         return _to(rollout, "shifting", more[0]), f"{more[0]} % of the requests to the new release"
     return _to(rollout, "soaking", 100), "all requests go to the new release: soaking"
+
+
+def _too_much(rollout: Rollout, weight: int) -> str:
+    """Why the engines of the new release can't carry this share; "" when they can.
+
+    With take-turns it has a part of the cards only, and what was measured may be more than that part remembers.
+    """
+    engines = len({one for one in wanted(rollout.swap, "shifting", weight).running if one.slot == rollout.swap.new})
+    share = rollout.peak_engines * weight / 100
+    if share <= engines:
+        return ""
+    return (
+        f"{weight} % of the conversations at their peak fill {share:.1f} engines, and the new release has {engines}. "
+        "Resume it when fewer people are there, or move it by hand"
+    )
 
 
 def _lean(rollout: Rollout, facts: Facts) -> tuple[Rollout, str]:
@@ -131,19 +179,26 @@ def _lean(rollout: Rollout, facts: Facts) -> tuple[Rollout, str]:
     return changed, "" if changed == rollout else f"held: {why}"
 
 
+def _back(rollout: Rollout, why: str) -> tuple[Rollout, str]:
+    return replace(_to(rollout, "rolling_back", 0), why=why), f"rolling back: {why}"
+
+
 def _to(rollout: Rollout, phase: Phase, weight: int) -> Rollout:
-    return replace(rollout, phase=phase, weight=weight, spent_seconds=0.0, held=None, lean=None)
+    changed = replace(rollout, phase=phase, weight=weight, spent_seconds=0.0, held=None, lean=None)
+    return replace(changed, step=rollout.step + 1)
 
 
 def _said(facts: Facts) -> str:
     return "; ".join(facts.reasons) or "the judge gave no reason"
 
 
-def undo(rollout: Rollout) -> Rollout:
+def undo(rollout: Rollout, why: str = "") -> Rollout:
     """Back to the old release, from wherever it is. Raises Refused once it is over."""
     if rollout.phase in OVER:
         raise Refused(f"the rollout is {rollout.phase}. Nothing was changed. To go back, upgrade to the other release.")
-    return _to(rollout, "rolling_back", 0)
+    if rollout.phase == "rolling_back":
+        return rollout
+    return replace(_to(rollout, "rolling_back", 0), why=why)
 
 
 def hold(rollout: Rollout, why: str) -> Rollout:
@@ -157,7 +212,7 @@ def resume(rollout: Rollout) -> Rollout:
     _under_way(rollout)
     if rollout.lean is not None:
         raise Refused(f"{rollout.held}. Nothing was changed. Mend the old release, or undo the rollout.")
-    return replace(rollout, held=None, spent_seconds=0.0)
+    return replace(rollout, held=None, spent_seconds=0.0, step=rollout.step + 1, peak_engines=0.0)
 
 
 def move_to(rollout: Rollout, weight: int) -> Rollout:

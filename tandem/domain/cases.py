@@ -89,8 +89,9 @@ class Transcript:
 
 
 def compiled(cases: Sequence[Mapping[str, Any]]) -> str:
-    """The document for the host."""
-    return json.dumps({"schema": SCHEMA, "cases": list(cases)}, ensure_ascii=False, sort_keys=True) + "\n"
+    """The document for the host, one case to a line."""
+    lines = ",\n".join(json.dumps(case, ensure_ascii=False, sort_keys=True) for case in cases)
+    return f'{{"schema": {SCHEMA}, "cases": [\n{lines}\n]}}\n'
 
 
 def from_document(text: str) -> tuple[Case, ...]:

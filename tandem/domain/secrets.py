@@ -12,6 +12,9 @@ GATE_GID: Final = UIDS["tandem-gate"]
 SINGLE: Final = ("gate_secret", "gate_secret_previous", "upstream_key", "webui_admin_password", "webui_secret_key")
 """The secrets that a host has one of, one per file; ``base`` adds each user's password and each client's key."""
 
+OPTIONAL: Final = ("notify_url",)
+"""Secrets that a host has only while the operator gives them."""
+
 LOADED: Final = {
     "tandem-edge": ("edge", ("groups.conf", "upstream.conf")),
     "tandem-gate": ("gate", ("keys.conf", "people.conf")),
@@ -37,9 +40,11 @@ def directories() -> list[tuple[str, str, int, int]]:
     return [(".", "0700", 0, 0), *sorted([*shared, *private])]
 
 
-def files(users: Iterable[str], clients: Iterable[str]) -> list[tuple[str, str, int, int]]:
-    """(path relative to the root, mode, uid, gid) of each file."""
-    private = [*base(users, clients), "engine/env", "tls/ca.crt", "tls/ca.key", "webui/env"]
+def files(
+    users: Iterable[str], clients: Iterable[str], optional: Iterable[str] = ()
+) -> list[tuple[str, str, int, int]]:
+    """(path relative to the root, mode, uid, gid) of each file; ``optional``: those of OPTIONAL that it has."""
+    private = [*base(users, clients), *optional, "engine/env", "tls/ca.crt", "tls/ca.key", "webui/env"]
     edge = [f"edge/{name}" for name in ("ca.crt", "groups.conf", "revision.conf", "tls.pem", "upstream.conf")]
     gate = [f"gate/{name}" for name in ("htpasswd", "keys.conf", "people.conf", "revision.conf")]
     return sorted(
@@ -51,6 +56,8 @@ def files(users: Iterable[str], clients: Iterable[str]) -> list[tuple[str, str, 
     )
 
 
-def paths(users: Iterable[str], clients: Iterable[str]) -> list[tuple[str, str, int, int]]:
+def paths(
+    users: Iterable[str], clients: Iterable[str], optional: Iterable[str] = ()
+) -> list[tuple[str, str, int, int]]:
     """(absolute path, mode, uid, gid) of each file, for a tree that checks presence, mode and owner."""
-    return [(f"{ROOT}/{name}", mode, uid, gid) for name, mode, uid, gid in files(users, clients)]
+    return [(f"{ROOT}/{name}", mode, uid, gid) for name, mode, uid, gid in files(users, clients, optional)]

@@ -25,6 +25,7 @@ UIDS: Final = {
     "tandem-edge": 59003,
     "tandem-router": 59004,
     "tandem-gate": 59005,
+    "tandem-prober": 59006,
 }
 """Fixed user and group ids. Containers run by number: a number that somebody else had could read our processes."""
 

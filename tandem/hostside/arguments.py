@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable
 
 from tandem.domain.slots import SLOTS
+from tandem.hostside import backup_arguments
 
 LOCK_WAIT_SECONDS = 30.0
 PROBE_SECONDS = 30.0
@@ -28,7 +29,25 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--slot", required=True, choices=SLOTS)
     command.add_argument("--engine-ports", required=True, type=_ports, metavar="PORT[,PORT...]")
     command.add_argument("--webui-port", required=True, type=_port)
+    command.add_argument("--model", default="", help="the name that clients ask for")
+    command.add_argument("--revision", default="", type=_matching(r"[A-Za-z0-9._-]{0,64}"), help="of the model files")
+    command.add_argument("--image", default="", help="the engine's image by digest")
     command.add_argument("--wait-seconds", type=float, default=LOCK_WAIT_SECONDS, help="for the lock")
+
+    _add_upgrade(commands)
+
+    command = _command(commands, "rollback", "undo the rollout that is under way, traffic first")
+    command.add_argument("--why", default="")
+    command.add_argument("--wait-seconds", type=float, default=LOCK_WAIT_SECONDS, help="for the lock")
+
+    command = _command(commands, "follow", "tell how the rollout goes until it is over or held")
+    command.add_argument("--every-seconds", type=float, default=15.0)
+
+    command = _command(commands, "report", "all that is known about one rollout")
+    command.add_argument("--json", action="store_true", required=True)
+    command.add_argument("--id", type=_matching(r"[0-9]{8}-[0-9]{6}-[a-z0-9._-]+"), help="the last one if left out")
+
+    _command(commands, "guard", "watch and act until told to end: what tandem-guard.service runs")
 
     group = commands.add_parser("secrets", help="make, replace or list secrets").add_subparsers(
         required=True, metavar="COMMAND"
@@ -59,6 +78,15 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--dry", action="store_true", help="only say how it stands")
     command.add_argument("--json", action="store_true", help="with --dry: as JSON")
 
+    group = commands.add_parser("cleanup", help="what no kept release uses").add_subparsers(
+        required=True, metavar="COMMAND"
+    )
+    command = _command(group, "list", "say what may go: reads one JSON object from standard input")
+    command.add_argument("--json", action="store_true")
+    _command(group, "run", "remove what standard input names and still may go")
+
+    backup_arguments.add(commands, _command)
+
     command = _command(commands, "wait-ready", "wait until all of these answer")
     _add_targets(command)
     command.add_argument("--timeout-seconds", type=float, required=True)
@@ -83,6 +111,27 @@ def parser() -> argparse.ArgumentParser:
         help="wait until these processes use these configurations, and fail if they do not",
     )
     return top
+
+
+def _add_upgrade(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    group = commands.add_parser("upgrade", help="begin and steer a rollout").add_subparsers(
+        required=True, metavar="COMMAND"
+    )
+    orders = {
+        "prepare": "the idle slot's engines wait for the rollout",
+        "begin": "begin a rollout: reads one JSON object from standard input",
+        "move": "the new release's share by hand; it goes on from there",
+        "hold": "it stays as it is until somebody resumes it",
+        "resume": "it goes on by itself, with a window of full length",
+        "finish": "free the old release without the rest of the soak",
+    }
+    made = {name: _command(group, name, text) for name, text in orders.items()}
+    made["prepare"].add_argument("--slot", required=True, choices=SLOTS)
+    made["prepare"].add_argument("--cards", required=True, type=_cards, metavar="CARD[,CARD...]")
+    made["move"].add_argument("--weight", required=True, type=_share)
+    made["hold"].add_argument("--why", default="")
+    for command in made.values():
+        command.add_argument("--wait-seconds", type=float, default=LOCK_WAIT_SECONDS, help="for the lock")
 
 
 def _command(
@@ -112,6 +161,19 @@ def _port(word: str) -> int:
     if not word.isdecimal() or not 1 <= int(word) <= 65535:
         raise argparse.ArgumentTypeError(f"{word!r} is not a port (1-65535)")
     return int(word)
+
+
+def _share(word: str) -> int:
+    if not word.isdecimal() or not 1 <= int(word) <= 100:
+        raise argparse.ArgumentTypeError(f"{word!r} is not a share (1-100 percent); to take all away, roll back")
+    return int(word)
+
+
+def _cards(word: str) -> tuple[int, ...]:
+    cards = word.split(",")
+    if not all(card.isdecimal() and int(card) < 100 for card in cards) or len(set(cards)) < len(cards):
+        raise argparse.ArgumentTypeError(f"{word!r} is not a list of cards (0-99)")
+    return tuple(int(card) for card in cards)
 
 
 def _ports(word: str) -> tuple[int, ...]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from tandem.domain.rollout import Refused
+from tandem.domain.refused import Refused
 from tandem.hostside import x509
 from tandem.hostside.secret_files import Store
 

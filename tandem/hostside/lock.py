@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tandem.domain.rollout import Refused
+from tandem.domain.refused import Refused
 
 POLL_SECONDS = 0.1
 LEAST_WAIT_SECONDS = 0.2

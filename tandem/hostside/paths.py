@@ -51,6 +51,34 @@ class Paths:
         return self.root / "var/lib/tandem/split"
 
     @property
+    def parked(self) -> Path:
+        """One empty file for each engine that must not start; its unit has it as a condition."""
+        return self.root / "var/lib/tandem/parked"
+
+    @property
+    def starts(self) -> Path:
+        """How long each engine took from its start to its first completion, when that was last measured."""
+        return self.root / "var/lib/tandem/starts.json"
+
+    @property
+    def rollouts(self) -> Path:
+        """One folder for each rollout, with its verdicts; the prober's samples are in ``prober``."""
+        return self.root / "var/lib/tandem/rollouts"
+
+    @property
+    def prober(self) -> Path:
+        return self.root / "var/lib/tandem/prober"
+
+    @property
+    def guard_settings(self) -> Path:
+        return self.root / "etc/tandem/guard.json"
+
+    @property
+    def guard_sight(self) -> Path:
+        """What the guard sees now, for readers; gone with a boot."""
+        return self.root / "run/tandem/guard.json"
+
+    @property
     def driver_mismatch(self) -> Path:
         """What the driver check found amiss; absent while all agrees."""
         return self.root / "run/tandem/driver-mismatch"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tandem.domain.rollout import Refused
+from tandem.domain.refused import Refused
 from tandem.hostside import certificates, x509
 from tandem.hostside.acme import Authority, NoCertificate, order
 from tandem.hostside.certificates import RENEW_DAYS, Pair

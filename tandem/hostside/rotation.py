@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tandem.domain.rollout import Refused
+from tandem.domain.refused import Refused
 from tandem.hostside import certificates, gate, secrets, webui_password
 from tandem.hostside.paths import Paths
 from tandem.hostside.secret_files import Owners, Store

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tandem.domain.secrets import EDGE_GID, GATE_GID, directories, files
+from tandem.domain.secrets import EDGE_GID, GATE_GID, OPTIONAL, directories, files
 from tandem.hostside.files import sync_directory, write_atomic
 
 
@@ -93,7 +93,7 @@ class Store:
             self.changed.append(name)
 
     def _rights(self) -> dict[str, tuple[str, int]]:
-        return {name: (mode, self._gid(gid)) for name, mode, _, gid in files(self.users, self.clients)}
+        return {name: (mode, self._gid(gid)) for name, mode, _, gid in files(self.users, self.clients, OPTIONAL)}
 
     def _gid(self, gid: int) -> int:
         return {EDGE_GID: self.owners.edge_gid, GATE_GID: self.owners.gate_gid}.get(gid, self.owners.gid)

@@ -14,8 +14,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tandem.domain.rollout import Refused
-from tandem.domain.secrets import LOADED, OLD, base
+from tandem.domain.notice import URL_FORM, is_url
+from tandem.domain.refused import Refused
+from tandem.domain.secrets import LOADED, OLD, OPTIONAL, base
 from tandem.domain.secrets import ROOT as ROOT_NAME
 from tandem.hostside import certificates
 from tandem.hostside.secret_files import Owners, Store
@@ -64,6 +65,11 @@ def ensure(
     store.make_folders()
     for name, value in values.items():
         store.write(name, f"{value}\n")
+    for name in OPTIONAL:
+        if name in wanted:
+            store.write(name, f"{wanted[name]}\n")
+        else:
+            store.drop(name)
     # Before what is derived from them: a run cut short must leave nothing that the next rotation takes for a user.
     _remove_others(store)
     derive(store)
@@ -115,6 +121,10 @@ def generate(name: str) -> str:
 
 def check_form(name: str, value: str) -> None:
     """Whether ``value`` can be that secret: it must fit into configuration files as it is. Raises SecretError."""
+    if name == "notify_url":
+        if not is_url(value):
+            raise SecretError(f"the given {name} must be {URL_FORM}; {LEFT}")
+        return
     pattern, form = KEY_FORM if name.startswith("keys/") else PASSWORD_FORM
     if not re.fullmatch(pattern, value):
         raise SecretError(f"the given {name} must be {form}; {LEFT}")
@@ -147,7 +157,8 @@ def _check(store: Store, names: Sequence[str], given: Mapping[str, str]) -> None
             raise SecretError(f"{label}: {bad[0]!r} must be lowercase letters, digits or ._-; {LEFT}")
         if len(set(listed)) < len(listed) or (label == "users" and not listed):
             raise SecretError(f"{label}: each must be named once, and at least one user; {LEFT}")
-    giveable = {"webui_admin_password", *PEM, *(name for name in base(store.users, store.clients) if "/" in name)}
+    named = {name for name in base(store.users, store.clients) if "/" in name}
+    giveable = {"webui_admin_password", *PEM, *OPTIONAL, *named}
     for name, value in given.items():
         if name not in giveable:
             raise SecretError(f"{name!r} cannot be given; these can: {', '.join(sorted(giveable))}; {LEFT}")

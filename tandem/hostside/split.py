@@ -5,8 +5,7 @@ salts, and each engine is an upstream of its own with the others as ``backup``: 
 with ``hash``, and without a backup a crashed engine would fail its share of the conversations.
 
 Slots are drawn in a fixed order (alphabetical), so that a weight that grows only adds conversations to a slot,
-whichever
-slot is the new one. The last range is always ``*``: explicit ranges that add up to 100 can leave a gap.
+whichever slot is the new one. The last range is always ``*``: explicit ranges that add up to 100 can leave a gap.
 """
 
 import hashlib
@@ -20,22 +19,28 @@ map $http_x_openwebui_chat_id $conversation {
     "" $request_id;
 }
 """
+PAUSE = 'map "" $engine_upstream { default 127.0.0.1:1; }\n'
+"""Port 1 refuses; the router then says that no engine answered."""
 
 
 def engine_split(ports: Mapping[str, Sequence[int]], weights: Mapping[str, int], *, salt: str = "") -> str:
     """The engine router's include: defines ``$engine_upstream`` and ``$split_revision``.
 
     ``ports``: loopback ports of the running engines by slot (a slot that must not even be a backup is left out).
-    ``weights``: percent by slot, adding up to 100. ``salt`` (letters, digits, ``._-``) varies who moves first between
-    rollouts; change it only while one slot has all. Raises ValueError, with nothing written, for what cannot serve.
+    ``weights``: percent by slot, adding up to 100; no engine and no share at all is a pause (503 with Retry-After).
+    ``salt`` (letters, digits, ``._-``) varies who moves first between rollouts; change it only while one slot has all.
+    Raises ValueError, with nothing written, for what cannot serve.
     """
     running = {slot: tuple(numbers) for slot, numbers in sorted(ports.items()) if numbers}
+    if not running and not any(weights.values()):
+        return _finish(f'{CONVERSATION}map "" $engine_slot {{ default ""; }}\n{PAUSE}')
     _check(running, weights, salt)
     shares = [(slot, weights.get(slot, 0)) for slot in running]
     parts = [CONVERSATION]
     for slot in running:
         parts.extend(_upstream(slot, port, running) for port in running[slot])
-        parts.append(_choice(f"engine_{slot}", f"{salt}/engine/$conversation", _even(slot, running[slot])))
+        # Unsalted: a rollout alone sends no conversation to an engine that has not computed it yet.
+        parts.append(_choice(f"engine_{slot}", "/engine/$conversation", _even(slot, running[slot])))
     taken = [(slot, float(share)) for slot, share in shares if share]
     parts.append(_choice("engine_slot", f"{salt}/slot/$conversation", taken))
     cases = "".join(f"    {slot} $engine_{slot};\n" for slot in running)

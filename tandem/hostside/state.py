@@ -11,11 +11,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tandem.domain.rollout import Refused, Slot, State, Webui
+from tandem.domain.advance import PHASES, Comparison, Pacing, Rollout
+from tandem.domain.layout import Swap
+from tandem.domain.rollout import Past, Refused, Slot, State, Webui
 from tandem.hostside.files import append_line, write_atomic
 from tandem.hostside.paths import Paths
 
-SCHEMA = 1
+SCHEMA = 2
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -33,8 +35,6 @@ def load(path: Path) -> State:
                 f"{path} was written by a newer Tandem (schema {schema}, this one knows {SCHEMA}). "
                 "Nothing was changed. Use the newer Tandem for this host."
             )
-        if schema != SCHEMA:
-            raise ValueError(f"schema {schema!r} is not {SCHEMA}")
         return from_record(record)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         problem = f"{error} is missing" if isinstance(error, KeyError) else error
@@ -52,6 +52,7 @@ def save(path: Path, state: State) -> None:
 
 
 def to_record(state: State) -> dict[str, Any]:
+    """``state`` and ``held`` are there for readers; they follow from the rollout."""
     return {
         "schema": SCHEMA,
         "state": state.phase,
@@ -59,23 +60,52 @@ def to_record(state: State) -> dict[str, Any]:
         "slots": {name: asdict(slot) for name, slot in state.slots.items()},
         "webui": asdict(state.webui) if state.webui else None,
         "held": state.held,
+        "rollout": asdict(state.rollout) if state.rollout else None,
+        "past": asdict(state.past) if state.past else None,
     }
 
 
 def from_record(record: dict[str, Any]) -> State:
     """The inverse of ``to_record``. Raises ValueError, KeyError, TypeError or AttributeError for what it cannot be."""
-    webui = record["webui"]
+    schema = record["schema"]
+    if schema == 1:
+        record = _from_first(record)
+    elif schema != SCHEMA:
+        raise ValueError(f"schema {schema!r} is not {SCHEMA}")
+    webui, rollout, past = record["webui"], record["rollout"], record["past"]
     return State(
-        phase=record["state"],
         serving=record["serving"],
         slots={name: _slot(slot) for name, slot in record["slots"].items()},
         webui=Webui(**webui) if webui is not None else None,
-        held=record["held"],
+        rollout=_rollout(rollout) if rollout is not None else None,
+        past=Past(**past) if past is not None else None,
     )
 
 
+def _from_first(record: dict[str, Any]) -> dict[str, Any]:
+    """Schema 1 knew no rollouts: all engines of the one release are asked."""
+    if record["state"] != "idle" or record["held"] is not None:
+        raise ValueError(f"state {record['state']!r} is unknown in schema 1")
+    slots = {name: {**slot, "asked": slot["engine_ports"]} for name, slot in record["slots"].items()}
+    return {**record, "slots": slots, "rollout": None, "past": None}
+
+
 def _slot(record: dict[str, Any]) -> Slot:
-    return Slot(**{**record, "engine_ports": tuple(record["engine_ports"])})
+    return Slot(**{**record, "engine_ports": tuple(record["engine_ports"]), "asked": tuple(record["asked"])})
+
+
+def _rollout(record: dict[str, Any]) -> Rollout:
+    swap, pacing = record["swap"], record["pacing"]
+    if record["phase"] not in PHASES:
+        raise ValueError(f"phase {record['phase']!r} is none of {', '.join(PHASES)}")
+    return Rollout(
+        **{
+            **record,
+            "swap": Swap(**{**swap, "cards": tuple(swap["cards"])}),
+            "pacing": Pacing(**{**pacing, "weights": tuple(pacing["weights"])}),
+            "comparison": Comparison(**record["comparison"]),
+        }
+    )
 
 
 @contextmanager

@@ -13,12 +13,29 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 
-from tandem.domain.rollout import Refused, Slot, State, adopt
-from tandem.hostside import lock, renewal, secrets_commands, state, traffic
+from tandem.domain.rollout import Refused, Slot, adopt
+from tandem.domain.slots import card_of, engine_unit
+from tandem.hostside import (
+    backup_commands,
+    carry,
+    cleanup,
+    guard,
+    lock,
+    renewal,
+    reporting,
+    rollouts,
+    secrets_commands,
+    state,
+    status,
+    traffic,
+)
 from tandem.hostside.arguments import BadInput, parser
+from tandem.hostside.backup import NotBackedUp
 from tandem.hostside.paths import Paths
 from tandem.hostside.probe import Target, engine_target, probe, served, webui_target
 from tandem.hostside.renewal import NotRenewed
+from tandem.hostside.restore import NotRestored
+from tandem.hostside.rollouts import Ended, NotAccepted
 from tandem.hostside.traffic import NotTaken
 from tandem.hostside.waiting import NotReady, wait_ready
 
@@ -36,7 +53,7 @@ def main(words: Sequence[str] | None = None, paths: Paths | None = None) -> int:
         return _sorry(REFUSED, str(error))
     except BadInput as error:
         return _sorry(USAGE, str(error))
-    except (NotReady, NotTaken, NotRenewed) as error:
+    except (NotBackedUp, NotRestored, NotReady, NotTaken, NotRenewed, NotAccepted, Ended) as error:
         return _sorry(FAILED, str(error))
     except PermissionError as error:
         return _sorry(REFUSED, f"{error.filename}: permission denied. Nothing was changed. Run it as root.")
@@ -49,37 +66,27 @@ def main(words: Sequence[str] | None = None, paths: Paths | None = None) -> int:
 
 
 def _status(options: argparse.Namespace, paths: Paths) -> None:
-    now = state.load(paths.state)
-    wrong, holder = traffic.differing(now, paths), lock.holder(paths.lock)
+    found = status.gather(paths)
     if options.json:
-        extra = {"split_differs": wrong, "lock_holder": holder, "secrets_revisions": secrets_commands.revisions(paths)}
-        _print_json({**state.to_record(now), **extra})
+        _print_json(found)
         return
-    for sentence in _sentences(now):
-        print(sentence)
-    for name, what in wrong.items():
-        print(f"{paths.split / name} is {what}: run install again")
-    if paths.driver_mismatch.exists():
-        print(paths.driver_mismatch.read_text(), end="")
-    if holder:
-        print(f"changing now: {holder}")
-
-
-def _sentences(now: State) -> list[str]:
-    if now.current is None or now.webui is None:
-        return ["nothing serves yet: run install"]
-    lines = [f"state {now.phase}" + (f", held: {now.held}" if now.held else "")]
-    for name, slot in sorted(now.slots.items()):
-        serving = ", serving" if name == now.serving else ""
-        ports = ", ".join(str(port) for port in slot.engine_ports)
-        lines.append(
-            f"{name}: release {slot.release} ({slot.digest}), {slot.weight} % of requests, ports {ports}{serving}"
-        )
-    return [*lines, f"WebUI: {now.webui.slot}, port {now.webui.port}"]
+    for line in status.lines(found, paths):
+        print(line)
 
 
 def _adopt(options: argparse.Namespace, paths: Paths) -> None:
-    wanted = Slot(options.release, options.digest, options.engine_ports, 100)
+    known = carry.starts(paths)
+    names = [engine_unit(options.slot, card_of(options.slot, port)) for port in options.engine_ports]
+    wanted = Slot(
+        options.release,
+        options.digest,
+        options.engine_ports,
+        100,
+        model=options.model,
+        revision=options.revision,
+        image=options.image,
+        start_seconds=max((known[name] for name in names if name in known), default=None),
+    )
     with lock.lock(paths.lock, _who("adopt"), f"record release {options.release}", options.wait_seconds):
         before = state.load(paths.state)
         after, sentence = adopt(before, options.slot, wanted, options.webui_port)
@@ -92,6 +99,22 @@ def _adopt(options: argparse.Namespace, paths: Paths) -> None:
     print(sentence)
     for name, what in sorted(repairs.items()):
         print(f"{paths.split / name} was {what}: put right")
+
+
+def _ordered(order: Callable[..., None], words: str) -> Callable[[argparse.Namespace, Paths], None]:
+    return lambda options, paths: order(options, paths, _who(words), _user())
+
+
+def _prepare(options: argparse.Namespace, paths: Paths) -> None:
+    rollouts.prepare(options, paths, _who("upgrade prepare"))
+
+
+def _guard(options: argparse.Namespace, paths: Paths) -> None:
+    guard.main(paths)
+
+
+def _report(options: argparse.Namespace, paths: Paths) -> None:
+    _print_json(reporting.report(options.id, paths))
 
 
 def _secrets_ensure(options: argparse.Namespace, paths: Paths) -> None:
@@ -111,6 +134,10 @@ def _certificate_renew(options: argparse.Namespace, paths: Paths) -> None:
         _print_json(asdict(found))
     else:
         print(f"{'due' if found.due else 'nothing to do'}: {found.sentence}")
+
+
+def _backups(options: argparse.Namespace, paths: Paths) -> None:
+    backup_commands.COMMANDS[options.command](options, paths, _who(options.command))
 
 
 def _wait_ready(options: argparse.Namespace, paths: Paths) -> None:
@@ -202,11 +229,24 @@ def _sorry(status: int, sentence: str) -> int:
 COMMANDS: Mapping[str, Callable[[argparse.Namespace, Paths], None]] = {
     "status": _status,
     "adopt": _adopt,
+    "upgrade prepare": _prepare,
+    "upgrade begin": _ordered(rollouts.begin_upgrade, "upgrade begin"),
+    "upgrade move": _ordered(rollouts.move, "upgrade move"),
+    "upgrade hold": _ordered(rollouts.hold, "upgrade hold"),
+    "upgrade resume": _ordered(rollouts.resume, "upgrade resume"),
+    "upgrade finish": _ordered(rollouts.finish, "upgrade finish"),
+    "rollback": _ordered(rollouts.rollback, "rollback"),
+    "follow": rollouts.follow,
+    "report": _report,
+    "guard": _guard,
     "secrets ensure": _secrets_ensure,
     "secrets rotate": _secrets_rotate,
     "secrets list": secrets_commands.list_all,
     "credentials": secrets_commands.credentials,
     "certificate renew": _certificate_renew,
+    "cleanup list": cleanup.list_all,
+    "cleanup run": cleanup.run,
+    **dict.fromkeys(backup_commands.COMMANDS, _backups),
     "wait-ready": _wait_ready,
     "probe": _probe,
     "served": _served,

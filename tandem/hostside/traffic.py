@@ -30,9 +30,11 @@ def wanted(state: State) -> dict[str, str]:
     """Name and text of each split file; {} while nothing serves."""
     if state.webui is None:
         return {}
-    ports = {name: slot.engine_ports for name, slot in state.slots.items()}
+    ports = {name: slot.asked for name, slot in state.slots.items()}
     weights = {name: slot.weight for name, slot in state.slots.items()}
-    return {"engine.conf": engine_split(ports, weights), "webui.conf": webui_split(state.webui.port)}
+    # Who moves first is drawn anew in every rollout.
+    salt = state.rollout.id if state.rollout else state.past.id if state.past else ""
+    return {"engine.conf": engine_split(ports, weights, salt=salt), "webui.conf": webui_split(state.webui.port)}
 
 
 def differing(state: State, paths: Paths) -> dict[str, str]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tandem.domain.secrets import OLD, SINGLE
+from tandem.domain.secrets import OLD, OPTIONAL, SINGLE
 from tandem.hostside.paths import Paths
 
 PROPERTIES = ("Id", "LoadState", "ActiveState", "SubState", "Result", "NRestarts", "Job")
@@ -50,6 +50,23 @@ def restart(name: str) -> None:
     _run(["systemctl", "restart", f"{name}.service"]).check_returncode()
 
 
+def start(name: str) -> None:
+    """Queue the start of a service, also of one that failed. Raises SubprocessError if systemd takes no order."""
+    _run(["systemctl", "reset-failed", f"{name}.service"])
+    _run(["systemctl", "start", "--no-block", f"{name}.service"]).check_returncode()
+
+
+def stop(name: str) -> None:
+    """Queue the stop of a service. Raises SubprocessError if systemd takes no order."""
+    _run(["systemctl", "stop", "--no-block", f"{name}.service"]).check_returncode()
+
+
+def restart_soon(name: str) -> None:
+    """Queue a restart of a service. Raises SubprocessError if systemd takes no order."""
+    _run(["systemctl", "reset-failed", f"{name}.service"])
+    _run(["systemctl", "restart", "--no-block", f"{name}.service"]).check_returncode()
+
+
 def last_lines(name: str, count: int, paths: Paths) -> list[str]:
     """The last lines a service wrote to the journal, without control characters, every known secret masked."""
     output = _output(["journalctl", "--no-pager", "--output=cat", f"--unit={name}.service", f"--lines={count}"])
@@ -59,7 +76,7 @@ def last_lines(name: str, count: int, paths: Paths) -> list[str]:
 
 def known_secrets(folder: Path) -> dict[str, str]:
     """Each secret that is there, also one that is about to be used, with its name."""
-    files = [folder / name for name in (*SINGLE, *OLD.values())] + [
+    files = [folder / name for name in (*SINGLE, *OPTIONAL, *OLD.values())] + [
         path for kind in OLD for path in (folder / kind).glob("*")
     ]
     files += folder.glob("*.next")

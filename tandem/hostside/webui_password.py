@@ -4,7 +4,7 @@ import json
 import re
 from typing import Final
 
-from tandem.domain.rollout import Refused
+from tandem.domain.refused import Refused
 from tandem.domain.slots import webui_unit
 from tandem.hostside import secrets, state
 from tandem.hostside.paths import Paths

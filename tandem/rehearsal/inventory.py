@@ -52,7 +52,10 @@ def _built(state: Path) -> dict[str, Any]:
     images = json.loads((state / "images.json").read_text())
     models = json.loads((state / "models/models.json").read_text())
     return {
-        "releases": {name: _release(images["engine"], models[model]) for name, model in RELEASES.items()},
+        "releases": {
+            name: _release(images["engine"], models[model], arguments) for name, (model, arguments) in RELEASES.items()
+        },
+        "upgrade": UPGRADE,
         "webui": {
             "image": images["webui"],
             "admin_email": "admin@rehearsal.example",
@@ -62,16 +65,36 @@ def _built(state: Path) -> dict[str, Any]:
     }
 
 
-RELEASES = {"a": "good", "wrong": "bad"}
-"""Release name -> the model it serves. ``wrong`` was trained wrong on some questions: only its answers give it away."""
+RELEASES: dict[str, tuple[str, dict[str, Any]]] = {
+    "a": ("good", {}),
+    "b": ("good", {"max-num-seqs": 64}),
+    "wrong": ("bad", {}),
+}
+"""Release name -> the model it serves, and arguments of its own. ``wrong`` was trained wrong on some questions: only
+its answers give it away."""
+
+UPGRADE: dict[str, Any] = {
+    # Seconds instead of days; samples are never fewer.
+    "window_seconds": 10,
+    "soak_seconds": 30,
+    # A machine that is busy takes more pairs to decide.
+    "most_extensions": 30,
+    "comparison": {
+        "cases": ["cases/rehearsal"],
+        "pair_seconds": 0.1,
+        # Two slow cores compute everything here.
+        "limits": {"first_token_seconds": 10.0, "total_seconds": 60.0, "token_gap_seconds": 1.0},
+        "hang_seconds": 45.0,
+    },
+}
 
 
-def _release(image: str, model: dict[str, Any]) -> dict[str, Any]:
+def _release(image: str, model: dict[str, Any], arguments: dict[str, Any]) -> dict[str, Any]:
     return {
         "image": image,
         "model": {"name": "gpt-oss-20b", "manifest": model},
         # The first message of a chat in Open WebUI carries its tools: more than 3500 tokens.
-        "arguments": {"enforce-eager": True, "max-model-len": 8192},
+        "arguments": {"enforce-eager": True, "max-model-len": 8192, **arguments},
         # One gibibyte of cache; one thread, so that two engines share a small machine fairly.
         "environment": {"VLLM_CPU_KVCACHE_SPACE": "1", "OMP_NUM_THREADS": "1"},
     }

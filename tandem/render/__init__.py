@@ -6,6 +6,7 @@ from typing import Final
 from tandem.config import Config
 from tandem.domain.slots import engine_unit, webui_unit
 from tandem.domain.units import Unit
+from tandem.render.backup import backup_units, render_backup
 from tandem.render.bundle import render_bundle
 from tandem.render.certificate import certificate_units, render_certificate
 from tandem.render.edge import render_edge, served_edge
@@ -13,8 +14,10 @@ from tandem.render.engine import engine_path, render_engine
 from tandem.render.firewall import render_firewall
 from tandem.render.gate import render_gate, served_gate
 from tandem.render.gpu import render_gpu
+from tandem.render.guard import GUARD, render_guard
 from tandem.render.host import render_foundation, render_secrets
 from tandem.render.logs import render_logs
+from tandem.render.prober import prober_units, render_prober
 from tandem.render.rotation import render_rotation, rotation_units
 from tandem.render.router import render_router, served_routers
 from tandem.render.runtime import render_runtime
@@ -37,8 +40,9 @@ RESTART_LOSS: Final = {
 }
 
 
-def render_host(host: str, config: Config, slot: str, engines: bool = True) -> Tree:
-    """Everything that Tandem owns on ``host`` when the wanted release runs in ``slot``.
+def render_host(host: str, config: Config, slot: str, engines: bool = True, webui_slot: str | None = None) -> Tree:
+    """Everything that Tandem owns on ``host`` when the wanted release runs in ``slot`` and the WebUI in ``webui_slot``
+    (None: in the same).
 
     ``engines=False`` leaves the engines out: another release serves, and its units stay as they were staged.
     """
@@ -52,28 +56,36 @@ def render_host(host: str, config: Config, slot: str, engines: bool = True) -> T
         | render_bundle(config)
         | render_gpu(config)
         | render_runtime(config)
-        | render_slot(config, slot, engines)
+        | render_slot(config, slot, engines, webui_slot)
+        | render_guard(config)
+        | render_prober(config.upgrade.comparison)
         | render_router(config)
         | render_gate(config)
         | render_rotation(config)
         | render_certificate(config)
+        | render_backup(config)
         | render_edge(config)
     )
 
 
-def render_slot(config: Config, slot: str, engines: bool = True) -> Tree:
-    """What answers behind the routers: the engines and the WebUI of one slot."""
-    return (render_engine(config, slot) if engines else Tree()) | render_webui(config, slot)
+def render_slot(config: Config, slot: str, engines: bool = True, webui_slot: str | None = None) -> Tree:
+    """What answers behind the routers: the engines of one slot, and the WebUI in its own (None: in the same)."""
+    return (render_engine(config, slot) if engines else Tree()) | render_webui(config, webui_slot or slot)
 
 
-def slot_units(config: Config, slot: str, engines: bool = True, restart_engines: bool = False) -> list[Unit]:
-    """The units of one slot. ``restart_engines``: only while nothing serves; else a changed engine is a new release."""
-    tree = render_slot(config, slot, engines)
+def slot_units(
+    config: Config, slot: str, engines: bool = True, restart_engines: bool = False, webui_slot: str | None = None
+) -> list[Unit]:
+    """The units of what answers. ``restart_engines``: only while nothing serves; else a changed engine is a new
+    release.
+    """
+    page = webui_slot or slot
+    tree = render_slot(config, slot, engines, page)
     wanted = []
     for card in config.engine.cards if engines else ():
         started = _started(tree, engine_path(slot, card))
         wanted.append(Unit(f"{engine_unit(slot, card)}.service", started, enable=False, restart=restart_engines))
-    return [*wanted, Unit(f"{webui_unit(slot)}.service", _started(tree, webui_path(slot)), enable=False)]
+    return [*wanted, Unit(f"{webui_unit(page)}.service", _started(tree, webui_path(page)), enable=False)]
 
 
 def front_units(config: Config) -> list[Unit]:
@@ -92,9 +104,16 @@ def front_units(config: Config) -> list[Unit]:
     ]
 
 
+def guard_units(config: Config) -> list[Unit]:
+    """The guard, and the prober that it starts."""
+    tree = render_guard(config)
+    guard = Unit(f"{GUARD}.service", _started(tree, f"/etc/systemd/system/{GUARD}.service"))
+    return [guard, *prober_units()]
+
+
 def renewal_units(config: Config) -> list[Unit]:
     """The timers that renew what must not grow old."""
-    return [*rotation_units(config), *certificate_units(config)]
+    return [*rotation_units(config), *certificate_units(config), *backup_units(config)]
 
 
 def _started(tree: Tree, path: str) -> str:

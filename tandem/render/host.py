@@ -29,17 +29,19 @@ def render_foundation() -> Tree:
             "/usr/local/bin/tandemctl": File(render_template("host/tandemctl.j2"), mode="0755"),
             "/var/lib/tandem": Directory(),
         },
-        (Group("/usr/local/lib/tandem", _program()),),
+        (program(),),
     )
 
 
 def render_secrets(config: Config) -> Tree:
     """Every secret file by presence, mode and owner; the content is made on the host and stays there."""
-    known = secret_paths(config.edge.users, config.edge.clients)
+    optional = ["notify_url"] if config.notify and config.notify.url else []
+    known = secret_paths(config.edge.users, config.edge.clients, optional)
     return Tree({path: Generated(mode, uid, gid) for path, mode, uid, gid in known})
 
 
-def _program() -> dict[str, File]:
+def program() -> Group:
     """``tandem.hostside`` and ``tandem.domain`` as plain files."""
     sources = [PACKAGE / "__init__.py", *PACKAGE.glob("hostside/*.py"), *PACKAGE.glob("domain/*.py")]
-    return {f"tandem/{source.relative_to(PACKAGE)}": File(source.read_text()) for source in sources}
+    files = {f"tandem/{source.relative_to(PACKAGE)}": File(source.read_text()) for source in sources}
+    return Group("/usr/local/lib/tandem", files)

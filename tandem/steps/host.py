@@ -16,6 +16,7 @@ from tandem.render.updates import render_updates, update_packages
 from tandem.steps.run import Run
 
 PACKAGES: Final = (
+    "age",  # backups are encrypted with it, and opened again
     "apache2-utils",  # htpasswd: bcrypt hashes for the browser's password prompt
     "ca-certificates",
     "crun",

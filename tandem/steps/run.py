@@ -16,13 +16,19 @@ from tandem.hostside.state import from_record
 from tandem.render.release import release_digest
 from tandem.steps import capacity, doctor
 
-OPTIONS = (doctor.AS_JSON, "rotate")
+OPTIONS = (
+    *(doctor.AS_JSON, "rotate", "remove", "follow", "move", "report", "why"),
+    *("to", "from", "identity", "replace", "scratch"),
+)
 """What ``--data`` says to one deploy; no part of the configuration."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """``state`` is what the host has recorded; ``slot`` is where the wanted release runs or will run."""
+    """``state`` is what the host has recorded; ``slot`` is where what serves runs, ``webui_slot`` where the WebUI does.
+
+    They part with the first upgrade: engines and WebUI change slots apart from each other.
+    """
 
     name: str
     config: Config
@@ -33,24 +39,31 @@ class Run:
         return self.state.serving or slots.FIRST_SLOT
 
     @property
+    def webui_slot(self) -> str:
+        return self.state.webui.slot if self.state.webui else slots.FIRST_SLOT
+
+    @property
     def engine_is_another(self) -> bool:
         """Another release serves: its units stay as they were staged."""
         return self.state.current is not None and self.state.current.digest != release_digest(self.config)
 
 
-def begin(command: str) -> Run:
+def begin(command: str, during_rollout: bool = False) -> Run:
     """Starts the journal, reads the configuration, and refuses a host that can't be provisioned.
 
-    Raises DeployError with the whole report; nothing has been changed then. What only warns becomes remarks.
+    ``during_rollout``: a rollout under way is no reason to refuse. Raises DeployError with the whole report; nothing
+    has been changed then. What only warns becomes remarks.
     """
     config = configuration(command)
     found, rows = doctor.examine(config, "missing")
+    state = _state(found["state"], during_rollout)
     reasons = refusals(rows)
-    if reasons:
+    # Engines come and go during a rollout: what it needs was looked at before it began.
+    if reasons and state.rollout is None:
         raise DeployError("\n  ".join([f"{host.name} can't be provisioned; nothing was changed on it:", *reasons]))
     for line in warnings(rows):
         journal.remark(host, f"doctor: {line}")
-    run = Run(host.name, config, _state(found["state"]))
+    run = Run(host.name, config, state)
     if run.state.current is None:
         capacity.plan(config, found)
     return run
@@ -70,7 +83,7 @@ def configuration(command: str) -> Config:
     return config
 
 
-def _state(record: dict[str, Any] | None) -> State:
+def _state(record: dict[str, Any] | None, during_rollout: bool) -> State:
     try:
         state = from_record(record) if record else State()
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -78,8 +91,9 @@ def _state(record: dict[str, Any] | None) -> State:
             f"/var/lib/tandem/state.json on {host.name} is damaged ({error}); nothing was changed: "
             "`tandemctl status` there says more"
         ) from None
-    if state.phase != "idle":
+    if state.rollout is not None and not during_rollout:
         raise DeployError(
-            f"a rollout is {state.phase} on {host.name}; nothing was changed: let it end, or roll it back"
+            f"a rollout is {state.phase} on {host.name}; nothing was changed: let it end (deploys/status.py says "
+            "when), or undo it with deploys/rollback.py"
         )
     return state

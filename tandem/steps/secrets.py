@@ -48,6 +48,8 @@ def _sources(config: Config) -> Iterator[tuple[str, tuple[str, SecretSource]]]:
             yield f"{kind}/{name}", (f"secrets/{kind}/{name}", source)
     if config.secrets.webui_admin_password:
         yield "webui_admin_password", ("secrets/webui_admin_password", config.secrets.webui_admin_password)
+    if config.notify and config.notify.url:
+        yield "notify_url", ("notify/url", config.notify.url)
     if isinstance(config.edge.certificate, Files):
         yield KEY, ("edge/certificate/key", config.edge.certificate.key)
 

@@ -6,7 +6,7 @@ from tandem.domain.rollout import Slot
 from tandem.domain.slots import WEBUI_PORT, card_of, engine_port, engine_unit, webui_unit
 from tandem.domain.units import Unit
 from tandem.operations import ctl, tree, units
-from tandem.render import front_units, render_host, render_slot, renewal_units, slot_units
+from tandem.render import front_units, guard_units, render_host, render_slot, renewal_units, slot_units
 from tandem.render.engine import engine_path
 from tandem.render.gpu import CDI_UNIT
 from tandem.render.release import release_digest
@@ -17,10 +17,10 @@ from tandem.steps.run import Run
 def start(run: Run) -> None:
     """The engines and the WebUI, started and proven by a real completion before anything is routed to them."""
     config, slot, engines = run.config, run.slot, not run.engine_is_another
-    tree.apply(name="Files of the slot", tree=render_slot(config, slot, engines), prune=())
+    tree.apply(name="Files of the slot", tree=render_slot(config, slot, engines, run.webui_slot), prune=())
     units.converge(
         name="Units of the slot",
-        wanted=[*_kept_engines(run), *slot_units(config, slot, engines, restart_engines=run.state.serving is None)],
+        wanted=[*_kept_engines(run), *_slot_units(run)],
     )
     ctl.ready(
         name="A real completion",
@@ -38,8 +38,16 @@ def route(run: Run) -> None:
     ctl.adopt(
         name="What serves",
         slot=slot,
-        wanted=Slot(config.release, release_digest(config), ports, 100),
-        webui_port=WEBUI_PORT[slot],
+        wanted=Slot(
+            config.release,
+            release_digest(config),
+            ports,
+            100,
+            model=config.wanted.model.name,
+            revision=config.wanted.model.revision,
+            image=config.wanted.image,
+        ),
+        webui_port=WEBUI_PORT[run.webui_slot],
     )
     if run.engine_is_another and (current := run.state.current):
         journal.remark(
@@ -49,10 +57,16 @@ def route(run: Run) -> None:
         )
     tree.apply(
         name="All files",
-        tree=render_host(run.name, config, slot, engines=not run.engine_is_another),
+        tree=render_host(run.name, config, slot, not run.engine_is_another, run.webui_slot),
         keep=_kept_paths(run),
     )
     units.converge(name="Routers, gate and edge", wanted=[*front_units(config), *renewal_units(config)])
+    units.converge(name="Guard", wanted=guard_units(config))
+
+
+def _slot_units(run: Run) -> list[Unit]:
+    first = run.state.serving is None
+    return slot_units(run.config, run.slot, not run.engine_is_another, first, run.webui_slot)
 
 
 def _kept_paths(run: Run) -> list[str]:
@@ -84,5 +98,5 @@ def _targets(run: Run) -> list[str]:
         for port in ports
         for word in ("--engine", f"{engine_unit(slot, card_of(slot, port))}=http://127.0.0.1:{port}")
     ]
-    webui = f"{webui_unit(slot)}=http://127.0.0.1:{WEBUI_PORT[slot]}"
+    webui = f"{webui_unit(run.webui_slot)}=http://127.0.0.1:{WEBUI_PORT[run.webui_slot]}"
     return [*engines, "--webui", webui, "--model", config.wanted.model.name]

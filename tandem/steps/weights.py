@@ -12,7 +12,7 @@ def publish(run: Run) -> None:
     weights.remove_unused(
         name="Unused models",
         directory=config.directory,
-        declared=sorted({release.model.revision for release in releases.values()}),
+        declared=sorted({release.model.revision for release in releases.values()} | _way_back(run)),
         undeclared=sorted({slot.release for slot in run.state.slots.values()} - releases.keys()),
         consent=config.remove_unused,
     )
@@ -25,3 +25,8 @@ def publish(run: Run) -> None:
         stall_timeout_seconds=config.stall_timeout_seconds,
         mounted=run.config.storage is not None,
     )
+
+
+def _way_back(run: Run) -> set[str]:
+    """What the release before needs, which an upgrade brings back without a download."""
+    return {run.state.past.revision} if run.state.past and run.state.past.revision else set()

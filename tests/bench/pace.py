@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.bench.serving import Reply, Request, serve
+from tandem.rehearsal.serving import Reply, Request, serve
 
 
 class Refused(Exception):

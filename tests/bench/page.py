@@ -9,7 +9,7 @@ import json
 import time
 from typing import Final
 
-from tests.bench.serving import Reply, Request, Websocket, serve
+from tandem.rehearsal.serving import Reply, Request, Websocket, serve
 
 FILES: Final = 200
 SOCKET: Final = "/ws/socket.io/"

@@ -17,7 +17,8 @@ NAME = "gpu1"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: item.path.name == "test_reboot.py")
+    last = ("test_upgrade.py", "test_reboot.py")
+    items.sort(key=lambda item: last.index(item.path.name) if item.path.name in last else -1)
 
 
 class Access(dict[str, Any]):

@@ -27,7 +27,7 @@ class Ended:
         return self.events[-1]
 
 
-def run(deploy: str, name: str) -> Ended:
+def run(deploy: str, name: str, *words: str) -> Ended:
     """One run of a deploy file that starts the journal. Raises RuntimeError when it left no record of its own."""
     before, began = set((ROOT / "runs").glob("*.jsonl")), time.monotonic()
     command = [
@@ -37,6 +37,7 @@ def run(deploy: str, name: str) -> Ended:
         deploy,
         "--limit",
         name,
+        *words,
     ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
     seconds, output = time.monotonic() - began, done.stdout + done.stderr

@@ -1,6 +1,7 @@
 """After a power cycle everything comes back by itself, in order."""
 
 import http.client
+import threading
 import time
 
 import pytest
@@ -16,9 +17,35 @@ ANSWER_SECONDS = 420
 QUESTION, ANSWER = "Say hello.", "Hello! How can I help you today?"
 
 
+class Stream(threading.Thread):
+    """A long answer that somebody is reading while the host is told to reboot."""
+
+    def __init__(self, site: Site) -> None:
+        super().__init__(daemon=True)
+        self.site, self.text, self.began = site, b"", threading.Event()
+
+    def run(self) -> None:
+        message = {"role": "user", "content": "Count to sixty in words."}
+        more = {"stream": True, "temperature": 0, "max_tokens": 400, "ignore_eos": True}
+        body = {"model": self.site.access["model"], "messages": [message], **more}
+        with self.site.open("POST", "/v1/chat/completions", self.site.bearer, body) as response:
+            while piece := response.read1():
+                self.text += piece
+                self.began.set()
+
+
 @pytest.fixture(scope="module")
-def seconds(machine: Host, site: Site) -> float:
+def stream(site: Site) -> Stream:
+    reader = Stream(site)
+    reader.start()
+    assert reader.began.wait(60)
+    return reader
+
+
+@pytest.fixture(scope="module")
+def seconds(machine: Host, site: Site, stream: Stream) -> float:
     """Reboots the host; from SSH answering to the first right answer of the model."""
+    assert b"[DONE]" not in stream.text
     boot = on_host(machine, "cat /proc/sys/kernel/random/boot_id; systemctl show -P UserspaceTimestampMonotonic")
     rehearsal.reboot(STATE, machine.name)
     assert (
@@ -36,6 +63,12 @@ def seconds(machine: Host, site: Site) -> float:
             said = f"{type(error).__name__}: {error}"
         time.sleep(1)
     pytest.fail(f"no answer {ANSWER_SECONDS} s after the reboot; the last try: {said}")
+
+
+def test_an_answer_that_was_under_way_is_whole(seconds: float, stream: Stream) -> None:
+    stream.join(5)
+    assert stream.text.rstrip().endswith(b"data: [DONE]"), stream.text[-300:]
+    assert b'"finish_reason":"length"' in stream.text
 
 
 def test_an_answer_comes_without_anybody_doing_anything(seconds: float) -> None:

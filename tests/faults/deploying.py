@@ -63,7 +63,7 @@ class Workplace:
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        for name in ("config.py", "deploys", "group_data", "prompts", "tests"):
+        for name in ("cases", "config.py", "deploys", "group_data", "prompts", "tests"):
             link = self.folder / name
             if not link.is_symlink():
                 link.symlink_to(ROOT / name)

@@ -28,7 +28,7 @@ from cryptography.x509 import (
 from tandem.config import ConfigError, load
 from tandem.config.edge import Files
 from tandem.config.placeholders import placeholders
-from tandem.domain.rollout import Refused
+from tandem.domain.refused import Refused
 from tandem.domain.slots import UIDS
 from tandem.hostside import certificates, renewal, x509
 from tandem.hostside.certificates import CertificateError, Pair, current, settle

@@ -10,6 +10,7 @@ import pytest
 from pydantic import BaseModel
 
 from tandem.config import Config, load
+from tandem.config.cases import Case
 from tandem.config.placeholders import placeholders
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -18,13 +19,16 @@ WITH_ALTERNATIVES = re.sub(r"^(\s*)#: ", r"\1", EXAMPLE, flags=re.MULTILINE)
 WITH_OTHERS = re.sub(r"^(\s*)# or: ", r"\1", EXAMPLE, flags=re.MULTILINE)
 
 SHOWN_WITH_A_VALUE = {
+    "ComparisonConfig.cases",
     "Config.storage",
+    "Config.upgrade",
     "GpuConfig.repositories",
     "Release.arguments",
     "Release.environment",
+    "UpgradeConfig.comparison",
     "WebuiConfig.prompts",
 }
-"""Options whose default is nothing at all, which would show nothing."""
+"""Options whose default is nothing at all, which would show nothing, and what holds them."""
 
 
 def values(text: str) -> dict[str, Any]:
@@ -39,7 +43,12 @@ def values(text: str) -> dict[str, Any]:
 
 
 def models_in(annotation: Any) -> set[type[BaseModel]]:
-    """All models that ``annotation`` can hold, with those in their fields."""
+    """All models that ``annotation`` can hold, with those in their fields.
+
+    Not those of comparison cases: they stand in files of their own, which explain them.
+    """
+    if annotation is Case:
+        return set()
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         below = (models_in(field.annotation) for field in annotation.model_fields.values())
         return {annotation}.union(*below)
@@ -50,7 +59,7 @@ def models_in(annotation: Any) -> set[type[BaseModel]]:
 
 def given_in(value: object) -> set[str]:
     """MODEL.FIELD for every field that was given, not defaulted."""
-    if isinstance(value, BaseModel):
+    if isinstance(value, BaseModel) and not isinstance(value, Case):
         own = {f"{type(value).__name__}.{name}" for name in value.model_fields_set}
         return own.union(*(given_in(getattr(value, name)) for name in value.model_fields_set))
     members = value.values() if isinstance(value, dict) else value if isinstance(value, tuple) else ()
@@ -59,7 +68,7 @@ def given_in(value: object) -> set[str]:
 
 def differences_in(value: object) -> set[str]:
     """MODEL.FIELD for every given field that differs from its default."""
-    if isinstance(value, BaseModel):
+    if isinstance(value, BaseModel) and not isinstance(value, Case):
         found = set()
         for name in value.model_fields_set:
             field, given = type(value).model_fields[name], getattr(value, name)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tandem.domain.rollout import Refused
+from tandem.domain.refused import Refused
 from tandem.hostside.lock import LockHeld, holder, lock
 
 HOLD = """

@@ -13,9 +13,9 @@ import openai
 import pytest
 from websockets.sync.client import connect as connect_websocket
 
+from tandem.rehearsal.serving import Handler, Reply, Request, serve
 from tests.bench.pace import Engine, Pace
 from tests.bench.page import SOCKET, Page, paths
-from tests.bench.serving import Handler, Reply, Request, serve
 from tests.bench.streams import Target, stream, websocket
 from tests.unit.nginx_process import Answer, ask, connect, eventually, free_ports
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from tandem.domain.rollout import Refused
+from tandem.domain.refused import Refused
 from tandem.hostside import gate, rotation, secrets, secrets_commands, traffic, webui_password
 from tandem.hostside.arguments import parser
 from tandem.hostside.paths import Paths

@@ -109,7 +109,7 @@ def status(paths: Paths, capsys: pytest.CaptureFixture[str]) -> dict[str, object
 
 def test_a_fresh_host_serves_nothing(paths: Paths, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["status"], paths) == 0
-    assert capsys.readouterr().out == "nothing serves yet: run install\n"
+    assert capsys.readouterr().out.startswith("serves    nothing yet. To begin: ")
     assert status(paths, capsys)["serving"] is None
     assert not paths.root.exists()
 

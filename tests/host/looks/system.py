@@ -34,8 +34,8 @@ def owned_units() -> list[str]:
     quadlets = [f"{os.path.basename(path)[:-10]}.service" for path in glob.glob("/etc/containers/systemd/*.container")]
     manifest = json.loads(content("/var/lib/tandem/manifest.json"))["paths"]
     plain = [path for path in manifest if re.fullmatch(r"/etc/systemd/system/[^/]+\.(service|mount|timer)", path)]
-    # A service that a timer starts is at rest most of the time.
-    resting = {path.replace(".timer", ".service") for path in plain if path.endswith(".timer")}
+    # A service that nobody starts at boot (a timer does, or the guard) is at rest most of the time.
+    resting = {path for path in plain if path.endswith(".service") and "[Install]" not in content(path)}
     masked = {path for path in plain if os.path.realpath(path) == "/dev/null"}
     return sorted({*quadlets, *(os.path.basename(path) for path in plain if path not in resting | masked)})
 
@@ -131,7 +131,7 @@ def main() -> None:
         "exposures": exposures(),
         "listeners": listeners(),
         "processes": processes(),
-        "tree": below("/etc/tandem") | below("/var/lib/tandem/split"),
+        "tree": below("/etc/tandem") | below("/var/lib/tandem/split") | below("/var/lib/tandem/parked"),
         "manifest": {path: see(path) for path in json.loads(content("/var/lib/tandem/manifest.json"))["paths"]},
         "program": below("/usr/local/lib/tandem"),
         "leftovers": [path for path in below("/etc") if re.search(r"/\.[^/]*\.tandem$|/\.incoming-|\.new$", path)],

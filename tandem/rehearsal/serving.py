@@ -41,12 +41,15 @@ class Reply:
 
     async def event(self, data: str) -> None:
         """One event in one write; the first brings the head. Raises ConnectionError when the client has gone."""
+        await self.piece(f"data: {data}\n\n".encode())
+
+    async def piece(self, piece: bytes) -> None:
+        """A piece of an event stream as it is, in one write. Raises ConnectionError when the client has gone."""
         if self._reader.at_eof():
             raise ConnectionResetError("the client closed its connection")
         if not self._events:
             self._head(200, {"Content-Type": "text/event-stream; charset=utf-8", "Transfer-Encoding": "chunked"})
             self._events = True
-        piece = f"data: {data}\n\n".encode()
         self._writer.write(b"%x\r\n%b\r\n" % (len(piece), piece))
         await self._writer.drain()
 

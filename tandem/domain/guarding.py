@@ -1,0 +1,98 @@
+"""What the guard does at one moment: the rollout's next step, and the next move of engines and requests. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from tandem.domain.advance import OVER, Facts, Rollout, advance
+from tandem.domain.judge import INCONCLUSIVE
+from tandem.domain.layout import Engine, Layout, Move, Routing, Seen, Stuck, next_move, wanted
+from tandem.domain.rollout import State, routing
+from tandem.domain.slots import card_of
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What is seen. ``running``: also those that start or stop; ``ready``: completed a request and are sound;
+    ``faults``: what broke, by engine. ``seconds`` since the last look; ``outcome`` of the judge, and its ``reasons``;
+    ``engines``: what all conversations take, in engines full of them.
+    """
+
+    running: frozenset[Engine]
+    ready: frozenset[Engine]
+    faults: Mapping[Engine, str] = field(default_factory=dict)
+    seconds: float = 0.0
+    outcome: str = INCONCLUSIVE
+    reasons: tuple[str, ...] = ()
+    engines: float = 0.0
+
+
+def decide(state: State, sight: Sight) -> tuple[Rollout | None, str]:
+    """How the rollout stands after this look, and a sentence if that is worth one; (None, "") when there is none."""
+    rollout = state.rollout
+    if rollout is None:
+        return None, ""
+    step = move(state, sight)
+    if isinstance(step, Stuck):
+        names = ", ".join(f"vllm-{one.slot}-{one.card}" for one in step.engines)
+        held = replace(rollout, held=f"{names}: no card is free while what serves may not stop")
+        return held, "" if held == rollout else f"held: {held.held}"
+    facts = Facts(
+        arrived=step is None,
+        seconds=sight.seconds if step is None else 0.0,
+        outcome=sight.outcome,
+        reasons=sight.reasons,
+        old_fault=_fault(state, sight, rollout.swap.old, any_of_them=False),
+        new_fault=_fault(state, sight, rollout.swap.new, any_of_them=True),
+        engines=sight.engines,
+    )
+    return advance(rollout, facts)
+
+
+def move(state: State, sight: Sight) -> Move | None:
+    """The next move towards what is wanted; None when all is as wanted (or nothing serves yet)."""
+    target = target_of(state)
+    if target is None:
+        return None
+    rollout = state.rollout
+    without = replace(target, routing=_ejected(target.routing, sight))
+    seen = Seen(Layout(sight.running, routing(state)), sight.ready)
+    shares_cards = rollout is not None and rollout.swap.shares_cards
+    return next_move(seen, without, shares_cards, gap=rollout is not None and rollout.swap.strategy == "recreate")
+
+
+def target_of(state: State) -> Layout | None:
+    """The layout that the rollout's phase wants; without a rollout, all engines of what serves."""
+    rollout, current = state.rollout, state.current
+    if current is None or state.serving is None:
+        return None
+    if rollout is not None and rollout.phase not in OVER:
+        return wanted(rollout.swap, rollout.phase, rollout.share)
+    engines = frozenset(Engine(state.serving, card_of(state.serving, port)) for port in current.engine_ports)
+    return Layout(engines, Routing({state.serving: 100}, engines))
+
+
+def concerned(state: State) -> frozenset[Engine]:
+    """Every engine whose state matters: those of both slots on all cards in question."""
+    rollout, found = state.rollout, set()
+    for name, slot in state.slots.items():
+        found |= {card_of(name, port) for port in (*slot.engine_ports, *slot.asked)}
+    cards = found | set(rollout.swap.cards if rollout else ())
+    return frozenset(Engine(slot, card) for slot in ("blue", "green") for card in cards)
+
+
+def _ejected(target: Routing, sight: Sight) -> Routing:
+    """Without the engines that broke, where their slot has a sound one left."""
+    sound = {engine for engine in target.engines & sight.ready if engine not in sight.faults}
+    shared = {engine.slot for engine in sound}
+    left = {engine for engine in target.engines if engine not in sight.faults or engine.slot not in shared}
+    return Routing(target.weights, frozenset(left))
+
+
+def _fault(state: State, sight: Sight, slot: str, any_of_them: bool) -> str:
+    """What broke of the engines that ``slot`` should have or is asked for; "" while one is enough and one is left."""
+    target = target_of(state)
+    needed = {one for one in (target.running if target else frozenset()) | routing(state).engines if one.slot == slot}
+    broken = {engine: sight.faults[engine] for engine in sorted(needed) if engine in sight.faults}
+    if not broken or (len(broken) < len(needed) and not any_of_them):
+        return ""
+    return "; ".join(broken.values())
