@@ -19,6 +19,7 @@ Phase: TypeAlias = Literal[
 PHASES: Final = ("staging", "comparing", "shifting", "soaking", "finishing", "rolling_back")
 OVER: Final = ("finished", "undone")
 JUDGED: Final = ("comparing", "shifting", "soaking")
+BROKE: Final = "the old release broke"
 
 
 @dataclass(frozen=True)
@@ -111,13 +112,13 @@ def advance(rollout: Rollout, facts: Facts) -> tuple[Rollout, str]:
         if rollout.lean is not None:
             back = replace(rollout, lean=None)
             return back, f"{rollout.swap.old} answers again and has its share; still held: {rollout.held}"
+    if rollout.phase in JUDGED and facts.outcome == FAIL:
+        return _back(rollout, _said(facts))
     if not facts.arrived:
         return rollout, ""
     if rollout.phase in ("rolling_back", "finishing"):
         over: Phase = "undone" if rollout.phase == "rolling_back" else "finished"
         return _to(rollout, over, 0 if over == "undone" else 100), f"the rollout is {over}"
-    if rollout.phase in JUDGED and facts.outcome == FAIL:
-        return _back(rollout, _said(facts))
     if rollout.held:
         return rollout, ""
     if rollout.phase == "staging" and rollout.swap.strategy == "recreate":
@@ -170,11 +171,13 @@ def _too_much(rollout: Rollout, weight: int) -> str:
 def _lean(rollout: Rollout, facts: Facts) -> tuple[Rollout, str]:
     """The old release's engines are dead: whichever side answers has all, and people are asked."""
     lean = rollout.swap.new if not facts.new_fault and rollout.phase not in ("staging", "comparing") else None
+    if lean == rollout.lean and (rollout.held or "").startswith(BROKE):
+        return rollout, ""  # a fault counts seconds: said once
     if lean is None:
-        why = f"the old release broke: {facts.old_fault}"
+        why = f"{BROKE}: {facts.old_fault}"
         why += f"; and the new one: {facts.new_fault}" if facts.new_fault else "; the new one was not compared yet"
     else:
-        why = f"the old release broke ({facts.old_fault}); the new one has all requests meanwhile"
+        why = f"{BROKE} ({facts.old_fault}); the new one has all requests meanwhile"
     changed = replace(rollout, held=why, lean=lean)
     return changed, "" if changed == rollout else f"held: {why}"
 

@@ -57,7 +57,16 @@ def move(state: State, sight: Sight) -> Move | None:
     without = replace(target, routing=_ejected(target.routing, sight))
     seen = Seen(Layout(sight.running, routing(state)), sight.ready)
     shares_cards = rollout is not None and rollout.swap.shares_cards
-    return next_move(seen, without, shares_cards, gap=rollout is not None and rollout.swap.strategy == "recreate")
+    return next_move(seen, without, shares_cards, gap=rollout is not None and _may_gap(rollout, seen, sight))
+
+
+def _may_gap(rollout: Rollout, seen: Seen, sight: Sight) -> bool:
+    """Nothing is lost by asking nobody: it was consented to, or all that is asked is dead and the way back needs its
+    cards.
+    """
+    asked = seen.layout.routing.engines
+    dead = asked <= sight.faults.keys() | (asked - seen.layout.running)
+    return rollout.swap.strategy == "recreate" or (rollout.phase == "rolling_back" and dead)
 
 
 def target_of(state: State) -> Layout | None:
@@ -66,7 +75,11 @@ def target_of(state: State) -> Layout | None:
     if current is None or state.serving is None:
         return None
     if rollout is not None and rollout.phase not in OVER:
-        return wanted(rollout.swap, rollout.phase, rollout.share)
+        target = wanted(rollout.swap, rollout.phase, rollout.weight)
+        if rollout.lean is None:
+            return target
+        # Only requests lean: no card is converted because the old release is dead.
+        return replace(target, routing=Routing({rollout.lean: 100}, target.routing.engines))
     engines = frozenset(Engine(state.serving, card_of(state.serving, port)) for port in current.engine_ports)
     return Layout(engines, Routing({state.serving: 100}, engines))
 

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
+from tandem.domain.slots import engine_port, engine_unit
+
 Strategy: TypeAlias = Literal["take-turns", "side-by-side", "recreate"]
 ConvertAt: TypeAlias = Literal["soak_end", "full"]
 
@@ -20,6 +22,14 @@ class Engine:
 
     slot: str
     card: int
+
+    @property
+    def unit(self) -> str:
+        return engine_unit(self.slot, self.card)
+
+    @property
+    def port(self) -> int:
+        return engine_port(self.slot, self.card)
 
 
 @dataclass(frozen=True)

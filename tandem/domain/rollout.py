@@ -8,6 +8,7 @@ from tandem.domain.advance import Comparison, Pacing, Rollout
 from tandem.domain.layout import ConvertAt, Engine, Routing, Strategy, Swap
 from tandem.domain.refused import Refused
 from tandem.domain.slots import SLOTS, card_of, engine_port
+from tandem.domain.window import rules
 
 __all__ = ["Past", "Refused", "Slot", "State", "Webui", "adopt", "begin", "over", "planned", "routed", "routing"]
 
@@ -160,6 +161,12 @@ def begin(state: State, new: Slot, rollout: Rollout) -> State:
         )
     if current.digest == new.digest:
         raise Refused(f"release {new.release} ({new.digest}) serves already. Nothing was changed.")
+    used = sorted(card_of(swap.old, port) for port in current.engine_ports) if swap.old == state.serving else []
+    if used and sorted(swap.cards) != used:
+        raise Refused(
+            f"release {current.release} runs on the cards {used} and the order names {sorted(swap.cards)}. "
+            "Nothing was changed. An upgrade keeps the cards: name the same."
+        )
     if swap.old != state.serving or swap.new == swap.old or new.weight or new.asked:
         raise Refused(
             f"a rollout from {swap.old} to {swap.new} can't begin while {state.serving} serves. Nothing was changed."
@@ -224,7 +231,9 @@ def planned(old: str, new: str, cards: tuple[int, ...], order: Mapping[str, Any]
         raise ValueError(f"strategy {order['strategy']!r} with convert_at {order['convert_at']!r} is none")
     swap = Swap(old, new, cards, order["strategy"], order["convert_at"])
     pacing = Pacing(**{**order["pacing"], "weights": tuple(order["pacing"]["weights"])})
-    return Rollout(swap, pacing, id=id, who=who, comparison=Comparison(**order["comparison"]))
+    comparison = Comparison(**order["comparison"])
+    rules(comparison)
+    return Rollout(swap, pacing, id=id, who=who, comparison=comparison)
 
 
 def _list(ports: tuple[int, ...]) -> str:

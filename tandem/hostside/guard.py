@@ -12,19 +12,18 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+import traceback
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from tandem.domain.advance import JUDGED, OVER, Rollout
-from tandem.domain.guarding import Sight, concerned, decide, move, target_of
-from tandem.domain.layout import Engine, Move, Route, Start, Stop, Wait
+from tandem.domain.guarding import Sight, concerned, decide, move
 from tandem.domain.rollout import Refused, State, over
-from tandem.domain.slots import engine_port, engine_unit
 from tandem.hostside import carry, lock, notify, units
 from tandem.hostside import state as record
-from tandem.hostside.engines import Watcher
+from tandem.hostside.eyes import Eyes
+from tandem.hostside.hands import Hands
 from tandem.hostside.judging import Judging
 from tandem.hostside.paths import Paths
 from tandem.hostside.reminder import Reminder
@@ -36,11 +35,6 @@ TICK_SECONDS: Final = 1.0
 MOST_TICK_SECONDS: Final = 10.0
 """A longer pause between two looks (a host that slept) does not count as time that was watched."""
 SAVE_SECONDS: Final = 10.0
-REPAIR_SECONDS: Final = 10.0
-QUIET_SECONDS: Final = 2.0
-"""Without a request for so long, an engine that is asked no more has answered all."""
-FAULTY_DRAIN_SECONDS: Final = 30.0
-RESTART_SECONDS: Final = (30.0, 60.0, 120.0, 300.0, 600.0)
 PROBER: Final = "tandem-prober"
 LOCK_SECONDS: Final = 0.5
 PATIENT_LOOKS: Final = 30
@@ -54,14 +48,7 @@ class Memory:
     looked: float | None = None
     arrived: bool = False
     saved: float = -math.inf
-    counted: tuple[str, int, float] | None = None
-    repaired: float = -math.inf
-    quiet_since: dict[Engine, float] = field(default_factory=dict)
-    stopping_since: dict[Engine, float] = field(default_factory=dict)
-    loading_since: dict[Engine, float] = field(default_factory=dict)
-    restarts: dict[Engine, int] = field(default_factory=dict)
-    restarted: dict[Engine, float] = field(default_factory=dict)
-    broken_since: dict[Engine, float] = field(default_factory=dict)
+    counted: Rollout | None = None
     said: str = ""
     waited: int = 0
 
@@ -71,8 +58,9 @@ class Guard:
 
     def __init__(self, paths: Paths) -> None:
         self.paths = paths
-        self.settings = settings(paths)
-        self.watcher = Watcher(paths, self.settings["hang_seconds"])
+        told = settings(paths)
+        self.eyes = Eyes(paths, told["hang_seconds"], told["ready_seconds"])
+        self.hands = Hands(paths, WHO, self.eyes, told["drain_seconds"])
         self.judging = Judging(paths)
         self.memory = Memory()
         self.reminder = Reminder(paths)
@@ -90,10 +78,13 @@ class Guard:
             return
         except (Refused, NotTaken, OSError, subprocess.SubprocessError) as error:
             self._say(f"could not go on: {error}")
+        except (ValueError, KeyError, TypeError, AttributeError):
+            # A fault of this program: what is seen is kept, and the next look may find another state.
+            traceback.print_exc()
         self.memory.waited = 0
 
     def close(self) -> None:
-        self.watcher.close()
+        self.eyes.close()
 
     def _look(self) -> None:
         state, now = self._load(), boot_seconds()
@@ -102,7 +93,8 @@ class Guard:
             return
         seconds = 0.0 if self.memory.looked is None else now - self.memory.looked
         self.memory.looked = now
-        sight = self._see(state, now)
+        sight = self.eyes.see(state, now)
+        tell_systemd("WATCHDOG=1")
         if state.rollout:
             counted = seconds if self.memory.arrived and 0 < seconds <= MOST_TICK_SECONDS else 0.0
             verdict = self.judging.verdict(state) if state.phase in JUDGED else None
@@ -114,82 +106,22 @@ class Guard:
         self.memory.arrived = step is None
         if state.rollout is None and step is None:
             state = self._know_start(state)
-        doing = self._carry(state, step, sight, now)
+        doing = self.hands.carry(state, step, sight, now)
+        tell_systemd("WATCHDOG=1")
         state = self._load()
-        self._mend(state, sight, now)
+        self.hands.mend(state, sight, now)
         self._start_prober(state)
-        self.reminder.look()
         self._publish(state, sight, doing)
 
     def _load(self) -> State:
         """The record, with the seconds that were counted since it was saved."""
         state = record.load(self.paths.state)
         rollout, counted = state.rollout, self.memory.counted
-        if rollout and counted and (rollout.id, rollout.step) == counted[:2] and counted[2] > rollout.spent_seconds:
-            return replace(state, rollout=replace(rollout, spent_seconds=counted[2]))
-        return state
-
-    def _see(self, state: State, now: float) -> Sight:
-        engines = sorted(concerned(state))
-        shown = units.show([_unit(one) for one in engines])
-        running = frozenset(one for one in engines if _runs(shown.get(_unit(one))))
-        target = target_of(state)
-        wanted = (target.running if target else frozenset()) & running
-        self.watcher.set({_unit(one): engine_port(one.slot, one.card) for one in wanted})
-        seen = self.watcher.seen()
-        faults = {one: seen[_unit(one)][0].fault for one in wanted if _unit(one) in seen and seen[_unit(one)][0].fault}
-        faults |= self._gone(state, wanted, shown)
-        completed = {one: made for one in wanted if (made := self.watcher.completes(_unit(one)))}
-        for one in list(faults):
-            since = self.memory.broken_since.setdefault(one, now)
-            made = completed.get(one)
-            if made and made.boot_seconds > since:
-                self.watcher.renew(_unit(one))
-                del faults[one]
-        for one in list(self.memory.broken_since):
-            if one not in faults:
-                del self.memory.broken_since[one]
-        faults |= self._not_ready_in_time(state, wanted - completed.keys(), now)
-        ready = frozenset(completed) - faults.keys()
-        models = {_unit(one): state.slots[one.slot].model for one in wanted if one not in ready}
-        self.watcher.prove({unit: model for unit, model in models.items() if model})
-        self._measure(completed)
-        return Sight(running, ready, faults, engines=sum(look.cache for _, look in seen.values()))
-
-    def _gone(self, state: State, wanted: frozenset[Engine], shown: Mapping[str, units.Unit]) -> dict[Engine, str]:
-        """Engines that are asked and do not even run."""
-        asked = {one for one in _asked(state) if one not in wanted}
-        target = target_of(state)
-        lost = asked & (target.running if target else frozenset())
-        return {one: f"{_unit(one)} does not run: {_word(shown.get(_unit(one)))}" for one in lost}
-
-    def _not_ready_in_time(self, state: State, loading: frozenset[Engine], now: float) -> dict[Engine, str]:
-        """New engines that have loaded for longer than an engine may."""
-        since = self.memory.loading_since
-        for one in list(since):
-            if one not in loading:
-                del since[one]
-        for one in loading:
-            since.setdefault(one, now)
-        limit = self.settings["ready_seconds"]
-        new = state.rollout.swap.new if state.rollout else None
-        return {
-            one: f"{_unit(one)} has completed no request {now - began:.0f} s after its start"
-            for one, began in since.items()
-            if one.slot == new and now - began > limit
-        }
-
-    def _measure(self, completed: Mapping[Engine, Any]) -> None:
-        found = {_unit(one): made.first_completion_seconds for one, made in completed.items()}
-        known = carry.starts(self.paths)
-        fresh = {
-            unit: seconds
-            for unit, seconds in found.items()
-            if seconds is not None and abs(known.get(unit, -1.0) - seconds) > 0.1 and unit not in self.judging.measured
-        }
-        self.judging.measured |= set(found)
-        if fresh:
-            carry.note_starts(fresh, self.paths)
+        if rollout is None or counted is None or (rollout.id, rollout.step) != (counted.id, counted.step):
+            return state
+        spent = max(rollout.spent_seconds, counted.spent_seconds)
+        peak = max(rollout.peak_engines, counted.peak_engines)
+        return replace(state, rollout=replace(rollout, spent_seconds=spent, peak_engines=peak))
 
     def _advance(self, state: State, sight: Sight, now: float) -> State:
         before = state.rollout
@@ -197,7 +129,7 @@ class Guard:
         if after is None or before is None:
             return state
         changed = replace(state, rollout=after)
-        self.memory.counted = (after.id, after.step, after.spent_seconds)
+        self.memory.counted = after
         if after.phase in OVER:
             changed = over(changed, datetime.now(UTC).isoformat(timespec="seconds"))
         elif after.phase == "comparing" and before.phase == "staging":
@@ -224,7 +156,7 @@ class Guard:
 
     def _with_start(self, state: State, slot: str) -> State:
         known = carry.starts(self.paths)
-        names = [_unit(one) for one in concerned(state) if one.slot == slot]
+        names = [one.unit for one in concerned(state) if one.slot == slot]
         took = [known[name] for name in names if name in known]
         measured = replace(state.slots[slot], start_seconds=max(took) if took else None)
         return replace(state, slots={**state.slots, slot: measured})
@@ -240,79 +172,6 @@ class Guard:
         elif after.rollout is None and after.past and after.past.outcome == "finished":
             notify.tell("finish", f"release {new} serves alone", self.paths, release=new)
 
-    def _carry(self, state: State, step: Move | None, sight: Sight, now: float) -> str:
-        """Does it, and says what it does or waits for."""
-        for engine in list(self.memory.stopping_since):
-            if not isinstance(step, Stop) or step.engine != engine:
-                del self.memory.stopping_since[engine]
-        match step:
-            case Route(routing=wanted):
-                carry.route(state, wanted, WHO, self.paths)
-                shares = (
-                    ", ".join(f"{share} % to {slot}" for slot, share in wanted.weights.items()) or "nothing is asked"
-                )
-                return f"routed: {shares}"
-            case Start(engine=engine):
-                carry.start(engine, self.paths)
-                return f"starts {_unit(engine)}"
-            case Stop(engine=engine):
-                return self._stop(engine, sight, now)
-            case Wait(engines=engines):
-                names = ", ".join(
-                    f"{_unit(one)} ({now - self.memory.loading_since.get(one, now):.0f} s)" for one in engines
-                )
-                return f"waits until a request is completed by {names}"
-        return ""
-
-    def _stop(self, engine: Engine, sight: Sight, now: float) -> str:
-        """Once it has answered what it was asked."""
-        unit = _unit(engine)
-        since = self.memory.stopping_since.setdefault(engine, now)
-        shown = units.show([unit]).get(unit)
-        if shown and shown.active == "deactivating":
-            return f"waits until {unit} has stopped"
-        busy = self._busy(engine)
-        if busy:
-            self.memory.quiet_since.pop(engine, None)
-        quiet = now - self.memory.quiet_since.setdefault(engine, now) if not busy else 0.0
-        limit = FAULTY_DRAIN_SECONDS if busy is None or engine in sight.faults else self.settings["drain_seconds"]
-        if quiet < QUIET_SECONDS and now - since < limit:
-            return f"waits until {unit} has answered {busy or 0:.0f} requests"
-        self.memory.quiet_since.pop(engine, None)
-        carry.stop(engine, self.paths)
-        return f"stops {unit}"
-
-    def _busy(self, engine: Engine) -> float | None:
-        """Requests that it has; None when it does not say."""
-        from tandem.hostside.engines import look
-
-        seen = look(_unit(engine), engine_port(engine.slot, engine.card), None)
-        if seen.refused:
-            return 0.0
-        return seen.running + seen.waiting if seen.answered else None
-
-    def _mend(self, state: State, sight: Sight, now: float) -> None:
-        """Restarts what hangs, ever more rarely, and puts right what the routers are to ask."""
-        if now - self.memory.repaired >= REPAIR_SECONDS:
-            self.memory.repaired = now
-            for name in carry.repair(state, self.paths):
-                print(f"the split {name} was not as recorded: put right", flush=True)
-        new = state.rollout.swap.new if state.rollout else None
-        for engine in sorted(sight.faults):
-            asked = engine in _asked(state)
-            alone = not any(one.slot == engine.slot and one != engine for one in _asked(state) & sight.ready)
-            if engine.slot == new or engine not in sight.running or (asked and not alone):
-                continue
-            tries = self.memory.restarts.get(engine, 0)
-            pause = RESTART_SECONDS[min(tries, len(RESTART_SECONDS)) - 1] if tries else 0.0
-            if now - self.memory.restarted.get(engine, -math.inf) >= pause:
-                self.memory.restarts[engine], self.memory.restarted[engine] = tries + 1, now
-                print(f"{sight.faults[engine]}: restarts {_unit(engine)}", flush=True)
-                units.restart_soon(_unit(engine))
-        for engine in list(self.memory.restarts):
-            if engine in sight.ready and now - self.memory.restarted[engine] > RESTART_SECONDS[-1]:
-                del self.memory.restarts[engine]
-
     def _start_prober(self, state: State) -> None:
         if state.phase in JUDGED:
             shown = units.show([PROBER]).get(PROBER)
@@ -320,17 +179,6 @@ class Guard:
                 units.start(PROBER)
 
     def _publish(self, state: State, sight: Sight, doing: str) -> None:
-        seen = self.watcher.seen()
-        engines = {
-            unit: {
-                "ready": any(_unit(one) == unit for one in sight.ready),
-                "fault": vital.fault,
-                "running": look.running,
-                "waiting": look.waiting,
-                "tokens": look.tokens,
-            }
-            for unit, (vital, look) in sorted(seen.items())
-        }
         judged = self.judging.last if state.phase in JUDGED else None
         if judged and not doing:
             doing = f"{self.judging.pairs} pairs compared so far: {judged.outcome}"
@@ -338,7 +186,7 @@ class Guard:
             {
                 "rollout": state.rollout.id if state.rollout else None,
                 "doing": doing,
-                "engines": engines,
+                "engines": self.eyes.shown(sight),
                 "verdict": asdict(judged) if judged else None,
                 "traffic": self.judging.traffic(state.slots) if state.rollout else {},
                 "next": _next(state),
@@ -378,26 +226,6 @@ def _next(state: State) -> str:
 
 def _without_counts(rollout: Rollout) -> Rollout:
     return replace(rollout, spent_seconds=0.0, peak_engines=0.0)
-
-
-def _asked(state: State) -> set[Engine]:
-    return {
-        one
-        for one in concerned(state)
-        if one.slot in state.slots and engine_port(one.slot, one.card) in state.slots[one.slot].asked
-    }
-
-
-def _unit(engine: Engine) -> str:
-    return engine_unit(engine.slot, engine.card)
-
-
-def _runs(unit: units.Unit | None) -> bool:
-    return unit is not None and unit.load == "loaded" and unit.active not in ("inactive", "failed")
-
-
-def _word(unit: units.Unit | None) -> str:
-    return f"{unit.active} ({unit.result})" if unit and unit.load == "loaded" else "there is no such unit"
 
 
 def tell_systemd(word: str) -> None:

@@ -70,6 +70,10 @@ class Paths:
         return self.root / "var/lib/tandem/prober"
 
     @property
+    def reserve(self) -> Path:
+        return self.root / "var/lib/tandem/reserve"
+
+    @property
     def guard_settings(self) -> Path:
         return self.root / "etc/tandem/guard.json"
 

@@ -3,6 +3,7 @@ out, and traffic goes back at once even where no guard is.
 """
 
 import argparse
+import hashlib
 import json
 import re
 import sys
@@ -89,6 +90,13 @@ def _begun(before: State, order: dict[str, Any], user: str, paths: Paths) -> Sta
     files = [paths.containers / f"{engine_unit(slot, card)}.container" for card in cards]
     if missing := [file for file in files if not file.is_file()]:
         raise Refused(f"{missing[0]} is not there. Nothing was changed. Run deploys/upgrade.py, which writes it.")
+    planned_units = order.get("units", {})
+    for file in files:
+        if planned_units and hashlib.sha256(file.read_bytes()).hexdigest() != planned_units.get(file.name):
+            raise Refused(
+                f"{file} is not the unit of {new.release}: somebody else staged another release meanwhile. No rollout "
+                "was begun. Agree on one release, then run deploys/upgrade.py for it again."
+            )
     return begin(before, new, rollout)
 
 
@@ -187,13 +195,22 @@ def _active(unit: units.Unit | None) -> bool:
 
 
 def _sound(engine: Engine, state: State, paths: Paths) -> bool:
-    """One that is asked already answers although it is busy; another one has to complete a request."""
+    """One that has a share answers although it is busy, unless the guard found it dead; another one has to complete a
+    request: the engines of a slot without a share are asked for nothing, and may be why it has none.
+    """
     port, unit = engine_port(engine.slot, engine.card), engine_unit(engine.slot, engine.card)
     slot = state.slots[engine.slot]
-    if port in slot.asked:
+    if port in slot.asked and slot.weight and not _fault_seen(unit, paths):
         return look(unit, port, units.show([unit]).get(unit)).answered
     target = engine_target(f"{unit}=http://127.0.0.1:{port}", slot.model)
     return probe_one(target, paths.upstream_key.read_text(encoding="ascii").strip(), PROBE_SECONDS).ready
+
+
+def _fault_seen(unit: str, paths: Paths) -> bool:
+    seen, age = read_sight(paths), guard_age_seconds(paths)
+    if seen is None or age is None or age > SILENT_SECONDS:
+        return False
+    return bool(seen.get("engines", {}).get(unit, {}).get("fault"))
 
 
 def _nothing_to_undo(state: State) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 from tandem.domain.advance import PHASES, Comparison, Pacing, Rollout
 from tandem.domain.layout import Swap
 from tandem.domain.rollout import Past, Refused, Slot, State, Webui
+from tandem.hostside import reserve
 from tandem.hostside.files import append_line, write_atomic
 from tandem.hostside.paths import Paths
 
@@ -115,6 +116,7 @@ def recorded(paths: Paths, action: str, who: str, before: State, after: State) -
     An intent without a result means that the block was cut short.
     """
     paths.history.parent.mkdir(parents=True, exist_ok=True)
+    reserve.use_if_needed(paths)
     entry = {"id": secrets.token_hex(4), "action": action, "who": who}
     _append(paths.history, {**entry, "event": "intent", "from": to_record(before), "to": to_record(after)})
     try:

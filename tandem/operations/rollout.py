@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pyinfra import host
-from pyinfra.api import StringCommand, operation
+from pyinfra.api import OperationError, StringCommand, operation
 
 from tandem import journal, reportfile
 from tandem.commands import tandemctl
@@ -22,17 +22,24 @@ PARKED = "/var/lib/tandem/parked"
 
 
 @operation()
-def prepare(slot: str, cards: Sequence[int]) -> Commands:
+def prepare(slot: str, cards: Sequence[int], digest: str = "") -> Commands:
     """Keeps the engines of an idle slot from starting by themselves, before their units are there.
 
     + slot: the one that does not serve
     + cards: indexes of the cards that its engines are for
+    + digest: of the release that is to be staged there; another one may have begun since the plan was made
     """
+    under_way = _state()
+    if digest and under_way.rollout and under_way.slots[under_way.rollout.swap.new].digest != digest:
+        raise OperationError(
+            f"a rollout to {under_way.slots[under_way.rollout.swap.new].release} has begun meanwhile. Its engines were "
+            "left as they are. Let it end, or undo it with deploys/rollback.py; then run upgrade again."
+        )
     units = [engine_unit(slot, card) for card in cards]
     markers = {f"{PARKED}/{unit}": unit for unit in units}
     seen = host.get_fact(TreeState, question={"paths": sorted(markers), "generated": [], "groups": []})
     missing = [unit for path, unit in markers.items() if path not in seen["entries"]]
-    if not missing or _state().rollout is not None:
+    if not missing or under_way.rollout is not None:
         host.noop(f"the engines in {slot} start only when the rollout wants them")
         return
     journal.note(host, f"parked {', '.join(missing)}")

@@ -2,10 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from hashlib import sha256
+from pathlib import PurePosixPath
 from typing import Any
 
 from pyinfra import host
 
+from tandem.config import Config
 from tandem.config.release import Release
 from tandem.domain import upgrade_changes, upgrade_plan, upgrade_ways
 from tandem.domain.advance import Comparison, Pacing
@@ -76,6 +79,16 @@ def order(plan: Plan, allow_gap: bool) -> dict[str, Any]:
         "pacing": {**vars(pacing), "weights": list(pacing.weights)},
         "comparison": {**vars(plan.comparison), "limits_seconds": dict(plan.comparison.limits_seconds)},
         "allow_gap": allow_gap,
+    }
+
+
+def units(config: Config, slot: str) -> dict[str, str]:
+    """SHA-256 by file name of the units that the release is: what is begun is what was planned, or nothing."""
+    entries = render_engine(config, slot).entries.items()
+    return {
+        PurePosixPath(path).name: sha256(file.content.encode()).hexdigest()
+        for path, file in entries
+        if isinstance(file, File)
     }
 
 

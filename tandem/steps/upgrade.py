@@ -103,7 +103,8 @@ def stage(upgrade: Upgrade) -> None:
         return
     config, slot = upgrade.run.config, upgrade.slot
     if upgrade.choice == "begin":
-        rollout.prepare(name="Park the idle slot", slot=slot, cards=list(config.engine.cards))
+        cards, digest = list(config.engine.cards), upgrade.order["digest"]
+        rollout.prepare(name="Park the idle slot", slot=slot, cards=cards, digest=digest)
     # Units for cards that an earlier release had in this slot go.
     files = render_engine(config, slot) | render_prober(config.upgrade.comparison)
     tree.apply(name="Files of the release", tree=files, prune=(f"{QUADLETS}/vllm-{slot}-",))
@@ -138,4 +139,5 @@ def _begin(run: Run, digest: str) -> Upgrade:
     for line in lines:
         logger.info(f"[{host.name}] {line}")
     journal.start("upgrade").record.write("plan", host=host.name, lines=lines)
-    return Upgrade(run, "begin", told.new_slot, planning.order(told, run.config.upgrade.allow_gap))
+    order = planning.order(told, run.config.upgrade.allow_gap)
+    return Upgrade(run, "begin", told.new_slot, {**order, "units": planning.units(run.config, told.new_slot)})

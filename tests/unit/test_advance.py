@@ -194,3 +194,16 @@ def test_whatever_happens_a_share_only_grows_on_a_pass_and_an_end_stays_an_end(s
         if rollout.phase in ("finished", "undone"):
             assert after == rollout
         rollout = after
+
+
+def test_a_failed_verdict_undoes_it_also_while_an_engine_is_missing() -> None:
+    after, _ = advance(at("shifting", 50), Facts(arrived=False, outcome="fail", reasons=("errors",)))
+    assert (after.phase, after.why) == ("rolling_back", "errors")
+
+
+def test_a_fault_that_counts_on_holds_once() -> None:
+    first, sentence = advance(at("shifting", 50), Facts(True, 1.0, old_fault="made no token for 121 s"))
+    assert (first.lean, bool(sentence)) == ("green", True)
+    assert advance(first, Facts(True, 1.0, old_fault="made no token for 122 s")) == (first, "")
+    worse, sentence = advance(first, Facts(True, 1.0, old_fault="made no token for 123 s", new_fault="dead"))
+    assert (worse.lean, bool(sentence)) == (None, True)

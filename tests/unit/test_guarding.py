@@ -8,7 +8,7 @@ import pytest
 from tandem.domain.advance import OVER, Pacing, Rollout, hold, resume, undo
 from tandem.domain.guarding import Sight, concerned, decide, move, target_of
 from tandem.domain.layout import ConvertAt, Engine, Route, Start, Stop, Strategy, Swap
-from tandem.domain.rollout import Slot, State, Webui, begin, over, routed, routing
+from tandem.domain.rollout import Refused, Slot, State, Webui, begin, over, routed, routing
 
 OLD = Slot("a", "a" * 16, (18100, 18101), 100, (18100, 18101), "m", "r", "i")
 NEW = Slot("b", "b" * 16, (18200, 18201), 0, (), "m", "r", "i")
@@ -256,3 +256,9 @@ def test_a_share_that_the_new_engines_cannot_carry_is_not_taken_by_itself() -> N
     here.state = replace(here.state, rollout=resume(here.state.rollout))
     here.run(ended)
     assert here.state.serving == "green"
+
+
+def test_a_rollout_on_other_cards_than_those_that_serve_is_refused() -> None:
+    serving = State(serving="blue", slots={"blue": OLD}, webui=Webui("blue", 18300))
+    with pytest.raises(Refused, match="cards"):
+        begin(serving, NEW, Rollout(Swap("blue", "green", (0, 2), "take-turns"), id="x"))
