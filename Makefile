@@ -8,6 +8,9 @@ PACKAGES := python3-venv mmdebstrap systemd-container nftables iproute2 podman b
 	e2fsprogs nginx-light apache2-utils openssl gnupg skopeo debian-archive-keyring gcc libc6-dev gpgv \
 	chromium libnss3-tools fonts-dejavu-core curl dehydrated pebble age
 
+# Whole hosts made for one case each: minutes apiece, so they run in the campaign.
+LONG := tests/faults/test_backup.py tests/faults/test_webui_upgrade.py
+
 .PHONY: rehearse test lint unit host e2e faults bench campaign bundle clean packages
 
 rehearse: packages .venv/.ready
@@ -31,7 +34,7 @@ e2e: .venv/.ready
 	$(SUDO) $(BIN)/pytest tests/e2e
 
 faults: .venv/.ready
-	$(SUDO) $(BIN)/pytest tests/faults
+	$(SUDO) $(BIN)/pytest tests/faults $(LONG:%=--ignore=%)
 
 bench: .venv/.ready
 	$(SUDO) $(BIN)/python -m tests.bench.install
@@ -40,6 +43,8 @@ bench: .venv/.ready
 
 campaign: .venv/.ready
 	$(SUDO) $(BIN)/python -m tests.campaign
+	$(SUDO) TANDEM_CAMPAIGN=1 $(BIN)/pytest $(LONG) tests/faults/test_bad_trials.py tests/faults/test_bad_upgrades.py -s
+	$(SUDO) $(BIN)/python -m tests.bench.upgrade --upgrades 10 --rollbacks 10 --shifts 50 --faults 3
 
 # All that a host without a network needs, in one folder: make bundle INVENTORY=inventories/prod.py HOST=gpu1 TO=FOLDER
 # OPTIONS: see python -m tandem.bundle --help

@@ -12,6 +12,7 @@ from tandem.steps import (
     secrets,
     services,
     storage,
+    webui,
     weights,
 )
 from tandem.steps.run import begin
@@ -26,6 +27,7 @@ runtime.images(run)
 gpu.prove(run)
 weights.publish(run)
 secrets.ensure(run)
+webui.open_again(run)
 services.start(run)
 services.route(run)
 prompts.offer(run)

@@ -115,7 +115,9 @@ def _rest(status: Mapping[str, Any], told: Mapping[str, Any], age: float | None)
     webui = mapping(status.get("webui"))
     if webui:
         port = count(webui.get("port"))
-        at = f", port {port}" if port is not None else ""
+        # Port 1 refuses: the router then says that the page is away.
+        closed = "closed: a switch is under way, or was cut short and is undone"
+        at = f", {closed if port == 1 else f'port {port}'}" if port is not None else ""
         found.append(("WebUI", f"{text(webui.get('slot')) or 'unknown slot'}{at}"))
     for name, what in mapping(status.get("split_differs")).items():
         found.append(("WRONG", f"{text(name)} is {text(what) or 'not as recorded'}: run install again"))

@@ -47,6 +47,8 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--json", action="store_true", required=True)
     command.add_argument("--id", type=_matching(r"[0-9]{8}-[0-9]{6}-[a-z0-9._-]+"), help="the last one if left out")
 
+    _add_webui(commands)
+
     _command(commands, "guard", "watch and act until told to end: what tandem-guard.service runs")
 
     group = commands.add_parser("secrets", help="make, replace or list secrets").add_subparsers(
@@ -132,6 +134,19 @@ def _add_upgrade(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     made["hold"].add_argument("--why", default="")
     for command in made.values():
         command.add_argument("--wait-seconds", type=float, default=LOCK_WAIT_SECONDS, help="for the lock")
+
+
+def _add_webui(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    group = commands.add_parser("webui", help="change Open WebUI's version").add_subparsers(
+        required=True, metavar="COMMAND"
+    )
+    _command(group, "status", "which version is in which slot, as JSON")
+    command = _command(group, "prepare", "the WebUI of the slot that does not serve waits for a switch")
+    command.add_argument("--slot", required=True, choices=SLOTS)
+    _command(group, "switch", "another version takes over: reads one JSON object from standard input")
+    command = _command(group, "back", "the version before takes over again, with its own, older data")
+    command.add_argument("--consent-chats", type=int, help="how many chats may be left behind")
+    _command(group, "mend", "what served before a switch that was cut short serves again")
 
 
 def _command(

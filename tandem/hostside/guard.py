@@ -20,7 +20,7 @@ from typing import Any, Final
 from tandem.domain.advance import JUDGED, OVER, Rollout
 from tandem.domain.guarding import Sight, concerned, decide, move
 from tandem.domain.rollout import Refused, State, over
-from tandem.hostside import carry, lock, notify, units
+from tandem.hostside import carry, lock, notify, units, webui_return
 from tandem.hostside import state as record
 from tandem.hostside.eyes import Eyes
 from tandem.hostside.hands import Hands
@@ -36,6 +36,7 @@ MOST_TICK_SECONDS: Final = 10.0
 """A longer pause between two looks (a host that slept) does not count as time that was watched."""
 SAVE_SECONDS: Final = 10.0
 PROBER: Final = "tandem-prober"
+TANDEMCTL: Final = "/usr/local/bin/tandemctl"
 LOCK_SECONDS: Final = 0.5
 PATIENT_LOOKS: Final = 30
 """Without the lock; then it is said who has it."""
@@ -64,11 +65,13 @@ class Guard:
         self.judging = Judging(paths)
         self.memory = Memory()
         self.reminder = Reminder(paths)
+        self.mending: subprocess.Popen[bytes] | None = None
 
     def tick(self) -> None:
         """Raises nothing that a later look could not mend: it is said, and tried again."""
         self.reminder.look()
         try:
+            self._mend_webui()
             with lock.lock(self.paths.lock, WHO, "watch", LOCK_SECONDS):
                 self._look()
         except lock.LockHeld:
@@ -85,6 +88,11 @@ class Guard:
 
     def close(self) -> None:
         self.eyes.close()
+
+    def _mend_webui(self) -> None:
+        """A WebUI switch that was cut short is undone by a process of its own: it may take minutes."""
+        if webui_return.forsaken(self.paths) and (self.mending is None or self.mending.poll() is not None):
+            self.mending = subprocess.Popen([TANDEMCTL, "webui", "mend"], stdin=subprocess.DEVNULL)
 
     def _look(self) -> None:
         state, now = self._load(), boot_seconds()

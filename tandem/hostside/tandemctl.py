@@ -28,6 +28,7 @@ from tandem.hostside import (
     state,
     status,
     traffic,
+    webui_commands,
 )
 from tandem.hostside.arguments import BadInput, parser
 from tandem.hostside.backup import NotBackedUp
@@ -38,6 +39,7 @@ from tandem.hostside.restore import NotRestored
 from tandem.hostside.rollouts import Ended, NotAccepted
 from tandem.hostside.traffic import NotTaken
 from tandem.hostside.waiting import NotReady, wait_ready
+from tandem.hostside.webui_return import NotSwitched
 
 DONE, FAILED, USAGE, REFUSED = 0, 1, 2, 3
 
@@ -53,7 +55,7 @@ def main(words: Sequence[str] | None = None, paths: Paths | None = None) -> int:
         return _sorry(REFUSED, str(error))
     except BadInput as error:
         return _sorry(USAGE, str(error))
-    except (NotBackedUp, NotRestored, NotReady, NotTaken, NotRenewed, NotAccepted, Ended) as error:
+    except (NotBackedUp, NotRestored, NotReady, NotTaken, NotRenewed, NotAccepted, NotSwitched, Ended) as error:
         return _sorry(FAILED, str(error))
     except PermissionError as error:
         return _sorry(REFUSED, f"{error.filename}: permission denied. Nothing was changed. Run it as root.")
@@ -103,6 +105,10 @@ def _adopt(options: argparse.Namespace, paths: Paths) -> None:
 
 def _ordered(order: Callable[..., None], words: str) -> Callable[[argparse.Namespace, Paths], None]:
     return lambda options, paths: order(options, paths, _who(words), _user())
+
+
+def _named(command: webui_commands.Command, words: str) -> Callable[[argparse.Namespace, Paths], None]:
+    return lambda options, paths: command(options, paths, _who(words))
 
 
 def _prepare(options: argparse.Namespace, paths: Paths) -> None:
@@ -239,6 +245,8 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace, Paths], None]] = {
     "follow": rollouts.follow,
     "report": _report,
     "guard": _guard,
+    "webui status": webui_commands.status,
+    **{words: _named(command, words) for words, command in webui_commands.COMMANDS.items()},
     "secrets ensure": _secrets_ensure,
     "secrets rotate": _secrets_rotate,
     "secrets list": secrets_commands.list_all,

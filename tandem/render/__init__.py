@@ -24,7 +24,7 @@ from tandem.render.runtime import render_runtime
 from tandem.render.storage import render_storage
 from tandem.render.tree import File, Tree
 from tandem.render.updates import render_updates
-from tandem.render.webui import render_webui, webui_path
+from tandem.render.webui import render_library, render_webui, webui_path
 
 # Only the edge holds clients' kept-alive connections. Measured: tests/bench/edge.py.
 RELOAD_LOSS: Final = {
@@ -40,7 +40,9 @@ RESTART_LOSS: Final = {
 }
 
 
-def render_host(host: str, config: Config, slot: str, engines: bool = True, webui_slot: str | None = None) -> Tree:
+def render_host(
+    host: str, config: Config, slot: str, engines: bool = True, webui_slot: str | None = None, webui: bool = True
+) -> Tree:
     """Everything that Tandem owns on ``host`` when the wanted release runs in ``slot`` and the WebUI in ``webui_slot``
     (None: in the same).
 
@@ -56,7 +58,7 @@ def render_host(host: str, config: Config, slot: str, engines: bool = True, webu
         | render_bundle(config)
         | render_gpu(config)
         | render_runtime(config)
-        | render_slot(config, slot, engines, webui_slot)
+        | render_slot(config, slot, engines, webui_slot, webui)
         | render_guard(config)
         | render_prober(config.upgrade.comparison)
         | render_router(config)
@@ -68,24 +70,33 @@ def render_host(host: str, config: Config, slot: str, engines: bool = True, webu
     )
 
 
-def render_slot(config: Config, slot: str, engines: bool = True, webui_slot: str | None = None) -> Tree:
+def render_slot(
+    config: Config, slot: str, engines: bool = True, webui_slot: str | None = None, webui: bool = True
+) -> Tree:
     """What answers behind the routers: the engines of one slot, and the WebUI in its own (None: in the same)."""
-    return (render_engine(config, slot) if engines else Tree()) | render_webui(config, webui_slot or slot)
+    page = render_webui(config, webui_slot or slot) if webui else render_library(config)
+    return (render_engine(config, slot) if engines else Tree()) | page
 
 
 def slot_units(
-    config: Config, slot: str, engines: bool = True, restart_engines: bool = False, webui_slot: str | None = None
+    config: Config,
+    slot: str,
+    engines: bool = True,
+    restart_engines: bool = False,
+    webui_slot: str | None = None,
+    webui: bool = True,
 ) -> list[Unit]:
     """The units of what answers. ``restart_engines``: only while nothing serves; else a changed engine is a new
     release.
     """
     page = webui_slot or slot
-    tree = render_slot(config, slot, engines, page)
+    tree = render_slot(config, slot, engines, page, webui)
     wanted = []
     for card in config.engine.cards if engines else ():
         started = _started(tree, engine_path(slot, card))
         wanted.append(Unit(f"{engine_unit(slot, card)}.service", started, enable=False, restart=restart_engines))
-    return [*wanted, Unit(f"{webui_unit(page)}.service", _started(tree, webui_path(page)), enable=False)]
+    page_started = _started(tree, webui_path(page)) if webui else None
+    return [*wanted, Unit(f"{webui_unit(page)}.service", page_started, enable=False, restart=webui)]
 
 
 def front_units(config: Config) -> list[Unit]:

@@ -51,12 +51,15 @@ def render_webui(config: Config, slot: str) -> Tree:
     )
     return Tree(
         {
-            "/var/lib/tandem/webui": Directory(mode="0711"),
             data_directory(slot): Directory(mode="0700", uid=uid, gid=uid),
             webui_path(slot): File(text),
-            LIBRARY: File(_library(config)),
         }
-    )
+    ) | render_library(config)
+
+
+def render_library(config: Config) -> Tree:
+    """The prompts: all that is rendered for a WebUI of another image than the wanted one."""
+    return Tree({"/var/lib/tandem/webui": Directory(mode="0711"), LIBRARY: File(_library(config))})
 
 
 def _library(config: Config) -> str:

@@ -44,7 +44,13 @@ def rendered(config: Config, slot: str) -> Tree:
 
 def as_texts(tree: Tree) -> dict[str, str]:
     """Relative path -> text: every file as it is, the active files of each group, and the listing of all."""
-    texts = {path.lstrip("/"): entry.content for path, entry in tree.entries.items() if isinstance(entry, File)}
+    # The guard's unit names the program that it was started with, which changes with every source.
+    digest = next(group.digest for group in tree.groups if group.base == PROGRAM)
+    texts = {
+        path.lstrip("/"): entry.content.replace(digest, "PROGRAM")
+        for path, entry in tree.entries.items()
+        if isinstance(entry, File)
+    }
     for group in tree.groups:
         if group.base != PROGRAM:
             texts |= {f"{group.current}/{name}".lstrip("/"): file.content for name, file in group.files.items()}
