@@ -12,7 +12,7 @@ PACKAGES := python3-venv mmdebstrap systemd-container nftables iproute2 podman b
 APART := $(addprefix tests/unit/test_,$(addsuffix .py,ask_case backup backup_run calibration cleanup engines flips guard knobs load \
 	notify prober reserve rollouts sqlite_copy webui_switch))
 # Whole hosts made for one case each: minutes apiece, so they run in the campaign.
-LONG := tests/faults/test_backup.py tests/faults/test_webui_upgrade.py
+LONG := tests/faults/test_backup.py tests/faults/test_webui_upgrade.py tests/faults/test_bad_upgrades.py
 
 .PHONY: rehearse test lint unit host e2e faults bench campaign bundle clean packages
 
@@ -47,7 +47,7 @@ bench: .venv/.ready
 
 campaign: .venv/.ready
 	$(SUDO) $(BIN)/python -m tests.campaign
-	$(SUDO) TANDEM_CAMPAIGN=1 $(BIN)/pytest $(LONG) tests/faults/test_bad_trials.py tests/faults/test_bad_upgrades.py -s
+	$(SUDO) TANDEM_CAMPAIGN=1 $(BIN)/pytest $(LONG) tests/faults/test_bad_trials.py -s
 	$(SUDO) $(BIN)/python -m tests.bench.upgrade --upgrades 10 --rollbacks 10 --shifts 50 --faults 3
 
 # All that a host without a network needs, in one folder: make bundle INVENTORY=inventories/prod.py HOST=gpu1 TO=FOLDER

@@ -34,14 +34,25 @@ def append_line(path: Path, line: str, mode: str = "0600") -> None:
     """
     new = not path.exists()
     descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, int(mode, 8))
-    with os.fdopen(descriptor, "ab") as file:
+    try:
         size = os.fstat(descriptor).st_size
         torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
-        file.write((("\n" if torn else "") + line + "\n").encode())
-        file.flush()
-        os.fsync(descriptor)
+        _append(descriptor, (("\n" if torn else "") + line + "\n").encode(), size)
+    finally:
+        os.close(descriptor)
     if new:
         sync_directory(path.parent)
+
+
+def _append(descriptor: int, data: bytes, size: int) -> None:
+    """All of ``data`` after the first ``size`` bytes, or nothing: a full disk takes the beginning of a line."""
+    try:
+        while data:
+            data = data[os.write(descriptor, data) :]
+        os.fsync(descriptor)
+    except OSError:
+        os.ftruncate(descriptor, size)
+        raise
 
 
 def sync_directory(path: Path | str) -> None:

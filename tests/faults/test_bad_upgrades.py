@@ -11,7 +11,6 @@ from tandem.rehearsal import host
 from tandem.rehearsal.inventory import STATE
 from tandem.rehearsal.programs.knobs.settings import Knobs
 from tests.faults.bad_releases import KINDS, PHASES, Kind, some
-from tests.faults.conftest import made_anew
 from tests.faults.deploying import Workplace
 from tests.faults.upgrading import AT_ONCE, GOOD, Course, Knobbed
 
@@ -24,7 +23,9 @@ def knobbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Knobbed]:
     """A host that serves the good release. TANDEM_KEEP_KNOB_HOST=1 takes the one that is there, and leaves it."""
     kept = os.environ.get("TANDEM_KEEP_KNOB_HOST") == "1"
     if not (kept and HOST in host.names(STATE)):
-        made_anew(HOST)
+        # One that has its driver: what is tried here comes long after that.
+        host.remove(STATE, HOST)
+        host.create(STATE, HOST, lambda _sentence: None, blank=False)
     host.boot(STATE, HOST)
     found = Knobbed(HOST, Workplace(tmp_path_factory.mktemp("knobbed") / "work"))
     ended = found.install()

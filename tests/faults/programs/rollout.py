@@ -36,4 +36,10 @@ while now["rollout"] and not now["held"] and time.monotonic() < until:
     time.sleep(0.2)
     now = state()
 last = (now["rollout"] or now["past"] or {}).get("id", "")
+# The state is saved before the history has its result.
+until = time.monotonic() + 5
+while not now["rollout"] and (places := course(last)) and places[-1]["place"][0] not in ("finished", "undone"):
+    if time.monotonic() > until:
+        break
+    time.sleep(0.1)
 print(json.dumps({"state": now, "course": course(last)}))
