@@ -6,13 +6,13 @@ BIN := .venv/bin
 # What the rehearsal needs on this machine: a real systemd machine, its network, its images, a browserless client.
 PACKAGES := python3-venv mmdebstrap systemd-container nftables iproute2 podman buildah uidmap openssh-client \
 	e2fsprogs nginx-light apache2-utils openssl gnupg skopeo debian-archive-keyring gcc libc6-dev gpgv \
-	chromium libnss3-tools fonts-dejavu-core curl dehydrated pebble age
+	chromium libnss3-tools fonts-dejavu-core curl dehydrated pebble age strace
 
 # pyinfra's gevent replaces subprocess and sockets in its own process: what runs on hosts without it is tested without it.
 APART := $(addprefix tests/unit/test_,$(addsuffix .py,ask_case backup backup_run calibration cleanup engines flips guard knobs load \
 	notify prober reserve rollouts sqlite_copy webui_switch))
-# Whole hosts made for one case each: minutes apiece, so they run in the campaign.
-LONG := tests/faults/test_backup.py tests/faults/test_webui_upgrade.py tests/faults/test_bad_upgrades.py
+# Whole hosts made for one case each, and an upgrade killed at many moments: minutes apiece, so they run in the campaign.
+LONG := $(addprefix tests/faults/test_,backup.py webui_upgrade.py bad_upgrades.py upgrade_crash.py upgrade_faults.py engine_faults.py)
 
 .PHONY: rehearse test lint unit host e2e faults bench campaign bundle clean packages
 

@@ -105,7 +105,7 @@ class Guard:
         tell_systemd("WATCHDOG=1")
         if state.rollout:
             counted = seconds if self.memory.arrived and 0 < seconds <= MOST_TICK_SECONDS else 0.0
-            verdict = self.judging.verdict(state) if state.phase in JUDGED else None
+            verdict = self.judging.verdict(state, self.memory.arrived) if state.phase in JUDGED else None
             sight = replace(sight, seconds=counted)
             if verdict:
                 sight = replace(sight, outcome=verdict.outcome, reasons=verdict.reasons)

@@ -1,6 +1,7 @@
 """Brings samples, users' requests and the judge together, and keeps its verdicts."""
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -20,6 +21,8 @@ from tandem.hostside.samples import Reader
 from tandem.hostside.sight import boot_seconds
 
 READ_LOG_SECONDS: Final = 2.0
+SETTLED_SECONDS: Final = 3.0
+"""Longer than a router leaves an engine alone that it could not reach."""
 MOST_PAIRS: Final = 10_000
 """The latest ones: each takes 0.2 ms to be judged, and meanwhile nobody watches."""
 SMALL: Final = 500
@@ -39,15 +42,22 @@ class Judging:
         self._step: tuple[str, int] | None = None
         self._began = boot_seconds()
         self._judged = self._failures = 0
-        self._read_at = 0.0
+        self._read_at, self._unsettled = 0.0, -math.inf
 
-    def verdict(self, state: State) -> Verdict | None:
+    def verdict(self, state: State, arrived: bool = True) -> Verdict | None:
+        """``arrived``: the engines that the step wants are ready. What users meet before, and right after, is not
+        counted: while a host boots nothing answers, whichever release it is asked of.
+        """
         rollout = state.rollout
         if rollout is None:
             return None
         if (rollout.id, rollout.step) != self._step:
             self._begin(rollout)
-        if boot_seconds() - self._read_at >= READ_LOG_SECONDS:
+        if not arrived:
+            self._unsettled = boot_seconds()
+        if boot_seconds() - self._unsettled < SETTLED_SECONDS:
+            self.log.skip()
+        elif boot_seconds() - self._read_at >= READ_LOG_SECONDS:
             self._read_at = boot_seconds()
             self.log.read()
         samples = self._reader.step(rollout.step) if self._reader else []

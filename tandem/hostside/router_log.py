@@ -45,6 +45,12 @@ class RouterLog:
         self.read()
         self.counted = {}
 
+    def skip(self) -> None:
+        """Leaves out what was logged since the last look."""
+        counted, self.counted = self.counted, {}
+        self.read()
+        self.counted = counted
+
     def read(self) -> None:
         """Takes in what was logged since the last look."""
         since = ["--after-cursor", self.cursor] if self.cursor else ["--lines=0"]

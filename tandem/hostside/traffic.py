@@ -19,6 +19,7 @@ ROUTERS: Final = {"engine.conf": "tandem-router-engine", "webui.conf": "tandem-r
 MODE: Final = "0644"
 UNREAD: Final = "not used by its router"
 RELOAD_SECONDS: Final = 10.0
+AGAIN_SECONDS: Final = 3.0
 SETTLED_SECONDS: Final = 0.4
 
 
@@ -54,22 +55,32 @@ def render(state: State, repairs: Mapping[str, str], paths: Paths) -> None:
             paths.split.mkdir(parents=True, exist_ok=True)
             write_atomic(paths.split / name, texts[name], MODE, os.geteuid(), os.getegid())
         if reload(ROUTERS[name]):
-            confirm(ROUTERS[name], "split", split_revision(texts[name]), partial(_used, name, paths))
+            confirm(ROUTERS[name], "split", split_revision(texts[name]), partial(_used, name, paths), reload)
 
 
-def confirm(unit: str, what: str, revision: str, used: Callable[[], str | None]) -> None:
+def confirm(
+    unit: str,
+    what: str,
+    revision: str,
+    used: Callable[[], str | None],
+    again: Callable[[str], object] | None = None,
+) -> None:
     """Wait until every answer of a reloaded unit names this revision: Nginx can accept a reload and keep what it had.
 
     ``what`` has that revision; ``used`` asks for the one in use. Old workers answer beside the new ones for 0.1 s, so
-    one right answer is no proof; an unbroken row of them is. Raises NotTaken.
+    one right answer is no proof; an unbroken row of them is. ``again`` reloads a unit that has missed it. Raises
+    NotTaken.
     """
-    deadline = time.monotonic() + RELOAD_SECONDS
+    deadline, due = time.monotonic() + RELOAD_SECONDS, time.monotonic() + AGAIN_SECONDS
     right_since: float | None = None
     while True:
         seen, now = used(), time.monotonic()
         right_since = (right_since or now) if seen == revision else None
         if right_since and now - right_since >= SETTLED_SECONDS:
             return
+        if again and not right_since and now >= due:
+            again(unit)
+            due = now + AGAIN_SECONDS
         if not right_since and now >= deadline:
             raise NotTaken(
                 f"{unit} was reloaded, but uses {what} {seen or 'unknown'} instead of {revision} after "
