@@ -64,8 +64,10 @@ def route(run: Run) -> None:
         tree=render_host(run.name, config, slot, not run.engine_is_another, run.webui_slot, not webui.is_another(run)),
         keep=_kept_paths(run),
     )
-    units.converge(name="Routers, gate and edge", wanted=[*front_units(config), *renewal_units(config)])
-    units.converge(name="Guard", wanted=guard_units(config))
+    units.converge(
+        name="Routers, gate, edge and guard",
+        wanted=[*front_units(config), *renewal_units(config), *guard_units(config)],
+    )
 
 
 def _slot_units(run: Run, page: bool) -> list[Unit]:

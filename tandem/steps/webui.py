@@ -1,5 +1,6 @@
 """Open WebUI's image: an install leaves the one that serves alone, an upgrade lets another one take over."""
 
+from functools import cache
 from typing import Any
 
 from pyinfra import host, logger
@@ -104,6 +105,12 @@ def _gap(seen: dict[str, Any]) -> str:
 
 
 def _serving(run: Run) -> str | None:
-    """The image in the unit of the slot that serves; None where the unit is gone."""
-    image: str | None = host.get_fact(WebuiSeen)["slots"][run.webui_slot]["image"]
+    """The image in the unit of the slot that serves, before this run; None where the unit is gone."""
+    return _image(run.name, run.webui_slot)
+
+
+@cache
+def _image(name: str, slot: str) -> str | None:
+    """Asked once per host and run. ``name``: of the host that is worked on now."""
+    image: str | None = host.get_fact(WebuiSeen)["slots"][slot]["image"]
     return image
