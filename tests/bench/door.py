@@ -38,7 +38,8 @@ class Door:
 
     @property
     def target(self) -> Target:
-        return Target(self.port, {"Host": self.address, **self.bearer}, Path(self.ca_file) if self.ca_file else None)
+        headers = {"Host": self.address, "Content-Type": "application/json", **self.bearer}
+        return Target(self.port, headers, Path(self.ca_file) if self.ca_file else None)
 
 
 def of_access(access: Mapping[str, Any], cookie: str, client: str) -> Door:
