@@ -120,7 +120,7 @@ async def http2(crowd: Crowd, pause_seconds: float, *, streams: int) -> None:
     door = crowd.door
     while not crowd.over.is_set():
         async with httpx.AsyncClient(
-            verify=door.trust or False, http1=False, http2=True, timeout=ANSWER_SECONDS, headers=door.bearer
+            verify=door.trust or False, http1=False, http2=True, timeout=ANSWER_SECONDS, headers=door.headers
         ) as http:
             for _ in range(ROUNDS):
                 await asyncio.gather(*(_http2(crowd, http) for _ in range(streams)))

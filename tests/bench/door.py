@@ -33,13 +33,12 @@ class Door:
         return tls(Path(self.ca_file)) if self.ca_file else None
 
     @property
-    def bearer(self) -> dict[str, str]:
-        return {"Authorization": f"Bearer {self.key}"}
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.key}", "Content-Type": "application/json"}
 
     @property
     def target(self) -> Target:
-        headers = {"Host": self.address, "Content-Type": "application/json", **self.bearer}
-        return Target(self.port, headers, Path(self.ca_file) if self.ca_file else None)
+        return Target(self.port, {"Host": self.address, **self.headers}, Path(self.ca_file) if self.ca_file else None)
 
 
 def of_access(access: Mapping[str, Any], cookie: str, client: str) -> Door:
