@@ -56,8 +56,9 @@ def begin(command: str, during_rollout: bool = False) -> Run:
     """
     config = configuration(command)
     found, rows = doctor.examine(config, "missing")
-    state = _state(found["state"], during_rollout)
     reasons = refusals(rows)
+    # A host that could not be looked at has no record to show.
+    state = _state(found.get("state"), during_rollout)
     # Engines come and go during a rollout: what it needs was looked at before it began.
     if reasons and state.rollout is None:
         raise DeployError("\n  ".join([f"{host.name} can't be provisioned; nothing was changed on it:", *reasons]))

@@ -28,7 +28,7 @@ def data() -> dict[str, Any]:
         ({"relase": "a"}, ["relase", "unknown", "did you mean release"]),
         ({"engine": {"cards": "0,1"}}, ["engine/cards"]),
         ({"edge": {"server_name": "x", "https_port": "443"}}, ["edge/https_port", "'443'"]),
-        ({"release": "nowhere"}, ["'nowhere' is not declared", "a, wrong"]),
+        ({"release": "nowhere"}, ["'nowhere' is not declared", "a, b, wrong"]),
         ({"host": {"minimum_memory_gib": 4096, "minimum_disk_gib": 4}}, ["memory is", "4096 GiB is needed"]),
         ({"host": {"minimum_memory_gib": 1, "minimum_disk_gib": 90000}}, ["/ has", "free; 90000 GiB is needed"]),
         ({"ssh_user": "guest"}, ["can't become root"]),
