@@ -1,5 +1,6 @@
 """What the guard sees at a look: which engines run, which are ready, and what broke."""
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,6 +25,7 @@ class Eyes:
         self.loading_since: dict[Engine, float] = {}
         self.broken_since: dict[Engine, float] = {}
         self._measured: set[str] = set()
+        self._born = time.monotonic()
 
     def close(self) -> None:
         self.watcher.close()
@@ -85,7 +87,9 @@ class Eyes:
         }
 
     def _measure(self, completed: Mapping[Engine, Any]) -> None:
-        found = {one.unit: made.first_completion_seconds for one, made in completed.items()}
+        # Of a process that is older than these eyes nobody knows when it completed its first request.
+        young = {one: made for one, made in completed.items() if (made.started or 0.0) >= self._born}
+        found = {one.unit: made.first_completion_seconds for one, made in young.items()}
         known = carry.starts(self.paths)
         fresh = {
             unit: seconds
