@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from tandem.domain.advance import Rollout
+from tandem.domain.advance import JUDGED, Rollout
 from tandem.domain.judge import Verdict, judge
 from tandem.domain.layout import wanted as layout_wanted
 from tandem.domain.paired import Traffic
@@ -97,13 +97,15 @@ class Judging:
     def keep(self, rollout: Rollout, outcome: str, reasons: tuple[str, ...], now: float) -> None:
         """Writes down how a step ended, for the report."""
         judged = self.last if self._step == (rollout.id, rollout.step) else None
+        unjudged = {"outcome": outcome, "reasons": reasons, "results": []}
+        verdict = asdict(judged) if judged else unjudged
         entry: dict[str, Any] = {
             "step": rollout.step,
             "phase": rollout.phase,
             "weight": rollout.weight,
             "began_boot_seconds": round(self._began, 3),
             "seconds": round(now - self._began, 1),
-            "verdict": asdict(judged) if judged else {"outcome": outcome, "reasons": reasons, "results": []},
+            "verdict": verdict if rollout.phase in JUDGED else None,
             "traffic": self.traffic((rollout.swap.old, rollout.swap.new)),
         }
         folder = self.folder(rollout.id)

@@ -20,7 +20,9 @@ def report(id: str | None, paths: Paths) -> dict[str, Any]:
     if wanted is None or not (wanted == last or (paths.rollouts / wanted).is_dir()):
         known = ", ".join(sorted(path.name for path in paths.rollouts.glob("*"))) or "none"
         raise Refused(f"no rollout {wanted or ''} is known. Nothing was changed. Known are: {known}.")
-    history = [entry for entry in _lines(paths.history) if _concerns(entry, wanted)]
+    entries = list(_lines(paths.history))
+    ours = {entry.get("id") for entry in entries if _concerns(entry, wanted)}
+    history = [entry for entry in entries if entry.get("id") in ours]
     return {
         "rollout": _described(now, wanted, history),
         "steps": list(_lines(paths.rollouts / wanted / "verdicts.jsonl")),
@@ -61,8 +63,9 @@ def _described(now: State, id: str, history: list[dict[str, Any]]) -> dict[str, 
 
 
 def _concerns(entry: dict[str, Any], id: str) -> bool:
-    states = [entry.get(name) or {} for name in ("from", "to", "state")]
-    return any((state.get(part) or {}).get("id") == id for state in states for part in ("rollout", "past"))
+    """An intent that begins, changes or ends this rollout."""
+    states = [entry.get(name) or {} for name in ("from", "to")]
+    return any((state.get("rollout") or {}).get("id") == id for state in states)
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:

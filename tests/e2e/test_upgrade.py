@@ -128,6 +128,18 @@ def test_the_release_before_comes_back_by_hand_without_a_download(machine: Host,
     assert seen["past"]["outcome"] == "finished"
 
 
+def test_an_install_afterwards_tidies_up_and_touches_nothing_that_serves(machine: Host, load: Load) -> None:
+    load.phase("install", SETTLING)
+    before = status(machine)["slots"]
+    ended = run("deploys/install.py", machine.name)
+    assert ended.status == 0, ended.output
+    notes = [event["sentence"] for event in ended.events if event["event"] == "note"]
+    assert notes
+    assert [note for note in notes if not note.startswith("removed /etc/containers/systemd/vllm-green-")] == []
+    assert status(machine)["slots"] == before
+    assert run("deploys/install.py", machine.name).end["changed"] == []
+
+
 def test_nobody_noticed(load: Load) -> None:
     record = load.stop()
     print(record.table())
