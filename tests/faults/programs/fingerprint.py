@@ -20,15 +20,15 @@ OWN_CONTENT = re.compile(
     r"/etc/(machine-id|hostname|hosts|resolv\.conf|ld\.so\.cache|mtab|[g]?shadow-?|passwd-?|group-?|subuid-?|subgid-?"
     r"|\.pwd\.lock|ssl/.*|systemd/network/.*|systemd/system/rehearsal-.*|cdi/.*|rehearsal/.*)"
     r"|/usr/local/lib/rehearsal/.*"
-    r"|/var/lib/tandem/(history\.jsonl|storage\.json|prompts\.json|starts\.json|reserve)"
+    r"|/var/lib/tandem/(history\.jsonl|storage\.json|prompts\.json)"
 )
 # Below these only the folder itself counts: databases and byte code.
 CLOSED = re.compile(r"/var/lib/tandem/webui/[a-z]+|.*/__pycache__|/srv/weights/lost\+found")
 LEFTOVER = re.compile(
     r"\..*\.tandem|\.incoming-.*|\.tandem-read-speed|.*\.new|\.verified\.json|quarantine|\.tandem-secrets-.*|.*\.dpkg-\w+"
 )
-# What the first or the second boot of a host makes.
-BOOTED = re.compile(r"/etc/\.updated|/etc/ssh/ssh_host_.*")
+# What the first or the second boot of a host makes, and what the guard makes in its time.
+BOOTED = re.compile(r"/etc/\.updated|/etc/ssh/ssh_host_.*|/var/lib/tandem/(starts\.json|reserve)")
 DIGEST = re.compile(r"\b[0-9a-f]{16}\b")
 UUID = re.compile(r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
 # Units that come and go by themselves, or only at a first boot.
