@@ -14,6 +14,7 @@ from tandem.hostside import units
 from tandem.hostside.counters import CACHE, RUNNING, TOKENS, WAITING, ask
 from tandem.hostside.paths import Paths
 from tandem.hostside.probe import Target, probe_one
+from tandem.hostside.sight import boot_seconds
 
 COMPLETION_TIMEOUT_SECONDS: Final = 30.0
 CLOSE_SECONDS: Final = 3.0
@@ -27,10 +28,6 @@ class Pace:
 
     look_seconds: float = 1.0
     prove_seconds: float = 2.0
-
-
-def boot_seconds() -> float:
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def look(unit_name: str, port: int, shown: units.Unit | None) -> Look:
