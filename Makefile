@@ -39,7 +39,7 @@ e2e: .venv/.ready
 	$(SUDO) $(BIN)/pytest tests/e2e
 
 faults: .venv/.ready
-	$(SUDO) $(BIN)/pytest tests/faults $(LONG:%=--ignore=%)
+	$(SUDO) $(BIN)/pytest tests/faults --durations=40 $(LONG:%=--ignore=%)
 
 bench: .venv/.ready
 	$(SUDO) $(BIN)/python -m tests.bench.install
@@ -49,7 +49,7 @@ bench: .venv/.ready
 campaign: .venv/.ready
 	$(SUDO) $(BIN)/python -m tests.campaign
 	$(SUDO) TANDEM_CAMPAIGN=1 $(BIN)/pytest $(LONG) tests/faults/test_bad_trials.py -s
-	$(SUDO) $(BIN)/python -m tests.bench.upgrade --upgrades 10 --rollbacks 10 --shifts 50 --faults 3
+	$(SUDO) $(BIN)/python -m tests.bench.upgrade --paced --upgrades 10 --rollbacks 10 --shifts 50 --faults 3
 
 # All that a host without a network needs, in one folder: make bundle INVENTORY=inventories/prod.py HOST=gpu1 TO=FOLDER
 # OPTIONS: see python -m tandem.bundle --help

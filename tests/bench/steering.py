@@ -45,11 +45,15 @@ class Flip:
 
 @dataclass
 class Steering:
-    """``upgrade``: what the inventory says of pacing, beside what the rehearsal's says already."""
+    """``upgrade``: what the inventory says of pacing, beside what the rehearsal's says already.
+
+    ``changes``: to the rest of the inventory's data.
+    """
 
     name: str
     folder: Path
     upgrade: Mapping[str, Any]
+    changes: Mapping[str, Any] = field(default_factory=dict)
     limit_seconds: float = 1800.0
     events: list[Event] = field(default_factory=list)
 
@@ -61,7 +65,7 @@ class Steering:
         known = dict(hosts(STATE))
         if self.name not in known:
             raise SystemExit(f"there is no rehearsal host {self.name}: run `make rehearse` first")
-        self._data = known[self.name]
+        self._data = {**known[self.name], **self.changes}
 
     def install(self) -> None:
         """With a client whose limits the load does not meet. Raises RuntimeError when the run failed."""
@@ -149,6 +153,7 @@ class Steering:
         edge = self._data["edge"]
         given = dict(self._data.get("upgrade", {}))
         changes = {
+            **self.changes,
             "edge": {**edge, "clients": {**edge["clients"], LOAD_CLIENT: PATIENT}},
             "upgrade": {**given, **self.upgrade, **pacing},
         }

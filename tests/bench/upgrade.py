@@ -2,6 +2,7 @@
 
 ``share`` runs on this machine alone; the other parts need a rehearsal host with two releases of the same model:
 ``upgrades`` to the end, ``rollbacks`` on the way, ``shifts`` by hand, ``faults`` (kill -9 of a new engine).
+``--paced`` takes a host of its own with engines at a fixed pace in place of the one with real ones.
 Prints figures beside the goals. Exit status 1: a request failed, or a goal was missed.
 """
 
@@ -12,10 +13,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from tests.bench import paced
 from tests.bench.load import Load, Mix
 from tests.bench.questions import rehearsal
 from tests.bench.record import MOVING, QUIET, UNHURT, Record
@@ -152,8 +155,12 @@ class Rollouts:
 
 def on_host(given: argparse.Namespace, parts: Sequence[str], report: Report) -> None:
     seen, record = Seen(), Record([], [], "not started")
-    with tempfile.TemporaryDirectory(prefix="tandem-bench-") as folder:
-        host = Steering(given.host, Path(folder), json.loads(given.upgrade))
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tandem-bench-")))
+        if given.paced:
+            stack.enter_context(paced.booted(given.host))
+        changes = paced.changes(given.host, folder) if given.paced else {}
+        host = Steering(given.host, folder, json.loads(given.upgrade), changes)
         host.install()
         rollouts = Rollouts(host, given.releases, seen, random.Random(given.seed))  # noqa: S311 - repeatable
         order: dict[str, Callable[[], None]] = {
@@ -162,7 +169,8 @@ def on_host(given: argparse.Namespace, parts: Sequence[str], report: Report) -> 
             "shifts": lambda: rollouts.shifts(given.shifts),
             "faults": lambda: rollouts.faults(given.faults),
         }
-        load = Load(host.door(), rehearsal(), Mix(**json.loads(given.mix)))
+        questions = paced.questions() if given.paced else rehearsal()
+        load = Load(host.door(), questions, Mix(**json.loads(given.mix)))
         with host.watched(), load:
             time.sleep(QUIET_SECONDS)
             for part in parts:
@@ -178,7 +186,8 @@ def on_host(given: argparse.Namespace, parts: Sequence[str], report: Report) -> 
 
 def rows(given: argparse.Namespace, parts: Sequence[str], seen: Seen, record: Record, report: Report) -> None:
     """The table of the goals."""
-    report.section(f"Under load, retries off, on {given.host} (seed {given.seed})")
+    engines = "engines at a fixed pace" if given.paced else "real engines"
+    report.section(f"Under load, retries off, on {given.host} with {engines} (seed {given.seed})")
     done = {"upgrades": seen.finished, "rollbacks": seen.undone, "shifts": seen.shifted, "faults": len(seen.faults)}
     for part in parts:
         report.row(part, f"{done[part]} of {getattr(given, part)}", "all")
@@ -219,7 +228,8 @@ PARTS: Final = ("share", "upgrades", "rollbacks", "shifts", "faults")
 def main() -> int:
     parser = argparse.ArgumentParser(description="What upgrades, rollbacks and shifts cost users.")
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"all of them by default: {', '.join(PARTS)}")
-    parser.add_argument("--host", default="gpu1", help="a rehearsal host")
+    parser.add_argument("--host", help="a rehearsal host (default gpu1; with --paced: bench1, made for it)")
+    parser.add_argument("--paced", action="store_true", help="engines at a fixed pace, on a host of their own")
     parser.add_argument("--releases", nargs=2, default=["a", "b"])
     parser.add_argument("--upgrades", type=int, default=1, help="10 for a campaign")
     parser.add_argument("--rollbacks", type=int, default=1, help="10 for a campaign")
@@ -229,6 +239,7 @@ def main() -> int:
     parser.add_argument("--upgrade", default="{}", metavar="JSON", help="options of upgrade in the inventory")
     parser.add_argument("--mix", default="{}", metavar="JSON", help="fields of tests.bench.load.Mix")
     given = parser.parse_args()
+    given.host = given.host or ("bench1" if given.paced else "gpu1")
     parts = given.parts or list(PARTS)
     if unknown := set(parts) - set(PARTS):
         parser.error(f"no such part: {', '.join(sorted(unknown))}; there are: {', '.join(PARTS)}")

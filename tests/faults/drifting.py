@@ -86,6 +86,8 @@ def _of_entry(path: str, entry: Entry) -> Iterator[Drift]:
     quoted, exact = shlex.quote(path), re.escape(path)
     # systemd notices a unit file of another date and has to read it again.
     reread = ("made systemd read .* again",) if path.startswith(("/etc/systemd/", "/etc/containers/systemd/")) else ()
+    if path.startswith("/etc/systemd/journald.conf.d/"):
+        reread = ("restarted systemd-journald: .*",)
     if isinstance(entry, File):
         yield Drift("changed file", path, f"echo '# by hand' >>{quoted}", f"wrote {exact}", reread)
         yield Drift("removed file", path, f"rm {quoted}", f"made {exact}", reread)
