@@ -28,9 +28,9 @@ def questions() -> list[Question]:
 
 @contextmanager
 def booted(name: str) -> Iterator[None]:
-    """A host that has its driver and nothing else; removed afterwards."""
+    """A new host, removed afterwards."""
     host.remove(STATE, name)
-    host.create(STATE, name, lambda _sentence: None, blank=False)
+    host.create(STATE, name, lambda _sentence: None)
     try:
         host.boot(STATE, name)
         yield

@@ -23,9 +23,8 @@ def knobbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Knobbed]:
     """A host that serves the good release. TANDEM_KEEP_KNOB_HOST=1 takes the one that is there, and leaves it."""
     kept = os.environ.get("TANDEM_KEEP_KNOB_HOST") == "1"
     if not (kept and HOST in host.names(STATE)):
-        # One that has its driver: what is tried here comes long after that.
         host.remove(STATE, HOST)
-        host.create(STATE, HOST, lambda _sentence: None, blank=False)
+        host.create(STATE, HOST, lambda _sentence: None)
     host.boot(STATE, HOST)
     found = Knobbed(HOST, Workplace(tmp_path_factory.mktemp("knobbed") / "work"))
     ended = found.install()
