@@ -12,13 +12,15 @@ from typing import Any, Final
 from tandem.rehearsal import host
 from tandem.rehearsal.inventory import STATE, hosts
 from tandem.rehearsal.programs.knobs.settings import Knobs, variables
+from tests.bench.load import Mix
 from tests.bench.questions import Question, counting
 from tests.faults.bad_releases import cases, write
 
 RELEASES: Final = ("a", "b")
-FIRST_SECONDS, GAP_SECONDS, TOKENS = 0.05, 0.02, 60
-"""Of every answer: 1.25 seconds, so that each move of the traffic meets answers that are under way."""
+FIRST_SECONDS, GAP_SECONDS, TOKENS = 0.03, 0.006, 150
+"""Of every answer: 0.93 seconds, so that each move of the traffic meets answers that are under way."""
 LIMITS: Final = {"first_token_seconds": 1.0, "total_seconds": 10.0, "token_gap_seconds": 0.25}
+MIX: Final = Mix(official_new=1, official_kept=1, raw_thinking=1, http2_streams=2, websockets=2)
 PACING: Final = {"weights": [10, 30, 50, 70, 90, 100], "window_seconds": 5, "soak_seconds": 10, "most_extensions": 60}
 
 

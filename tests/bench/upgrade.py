@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -170,7 +170,8 @@ def on_host(given: argparse.Namespace, parts: Sequence[str], report: Report) -> 
             "faults": lambda: rollouts.faults(given.faults),
         }
         questions = paced.questions() if given.paced else rehearsal()
-        load = Load(host.door(), questions, Mix(**json.loads(given.mix)))
+        mix = replace(paced.MIX if given.paced else Mix(), **json.loads(given.mix))
+        load = Load(host.door(), questions, mix)
         with host.watched(), load:
             time.sleep(QUIET_SECONDS)
             for part in parts:
