@@ -21,6 +21,7 @@ from tandem.hostside.backup_archive import NotSealed
 from tandem.hostside.backup_person import NotProven
 from tandem.hostside.backup_record import Settings, kept, moment, record, record_file, settings
 from tandem.hostside.backup_staging import NoRoom, check_room, prove, staged
+from tandem.hostside.failed import Failed
 from tandem.hostside.files import sync_directory, write_atomic
 from tandem.hostside.lock import lock
 from tandem.hostside.paths import Paths
@@ -34,7 +35,7 @@ TARGET_SECONDS: Final = 6 * 3600.0
 Tell = Callable[[str], None]
 
 
-class NotBackedUp(Exception):
+class NotBackedUp(Failed):
     """There is no new good backup. The text says why, and what is left; the older ones stay as they are."""
 
 

@@ -32,6 +32,8 @@ from tandem.hostside.traffic import NotTaken
 
 WHO: Final = "tandem-guard"
 TICK_SECONDS: Final = 1.0
+ORDERED_SECONDS: Final = 0.05
+"""So soon an order that was recorded meanwhile is looked at."""
 MOST_TICK_SECONDS: Final = 10.0
 """A longer pause between two looks (a host that slept) does not count as time that was watched."""
 SAVE_SECONDS: Final = 10.0
@@ -217,6 +219,15 @@ def settings(paths: Paths) -> dict[str, Any]:
         return found
 
 
+def _stamp(paths: Paths) -> tuple[int, int] | None:
+    """Another one after every change of the record: it is replaced, never written into."""
+    try:
+        found = os.stat(paths.state)
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
+
+
 def _next(state: State) -> str:
     """When it goes on by itself, for people."""
     rollout = state.rollout
@@ -255,10 +266,12 @@ def main(paths: Paths | None = None) -> int:
     tell_systemd("READY=1")
     try:
         while not ends.is_set():
-            began = time.monotonic()
+            began, seen = time.monotonic(), _stamp(guard.paths)
             guard.tick()
             tell_systemd("WATCHDOG=1")
-            ends.wait(max(0.1, TICK_SECONDS - (time.monotonic() - began)))
+            ends.wait(ORDERED_SECONDS)
+            while not ends.is_set() and time.monotonic() < began + TICK_SECONDS and _stamp(guard.paths) == seen:
+                ends.wait(ORDERED_SECONDS)
     finally:
         guard.close()
     return 0

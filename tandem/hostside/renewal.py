@@ -13,6 +13,7 @@ from tandem.domain.refused import Refused
 from tandem.hostside import certificates, x509
 from tandem.hostside.acme import Authority, NoCertificate, order
 from tandem.hostside.certificates import RENEW_DAYS, Pair
+from tandem.hostside.failed import Failed
 from tandem.hostside.files import write_atomic
 from tandem.hostside.lock import lock
 from tandem.hostside.paths import Paths
@@ -24,7 +25,7 @@ WARN_DAYS = 14
 LOCK_WAIT_SECONDS = 30.0
 
 
-class NotRenewed(Exception):
+class NotRenewed(Failed):
     """It could not be renewed, or the operator has to. The text says why and how long the one in use lasts."""
 
 

@@ -25,6 +25,7 @@ from tandem.hostside.backup_person import NotProven
 from tandem.hostside.backup_record import work_folder
 from tandem.hostside.backup_scratch import Webui
 from tandem.hostside.backup_staging import NoRoom, check_room, sweep, webui_of
+from tandem.hostside.failed import Failed
 from tandem.hostside.lock import lock
 from tandem.hostside.paths import Paths
 from tandem.hostside.sqlite_copy import NotCopied
@@ -37,7 +38,7 @@ TABLES: Final = ("user", "chat")
 Tell = Callable[[str], None]
 
 
-class NotRestored(Exception):
+class NotRestored(Failed):
     """The backup was not taken over. The text says why, and what serves now."""
 
 

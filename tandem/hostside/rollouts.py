@@ -22,6 +22,7 @@ from tandem.hostside import carry, lock, units
 from tandem.hostside import state as record
 from tandem.hostside.arguments import BadInput
 from tandem.hostside.engines import look
+from tandem.hostside.failed import Failed
 from tandem.hostside.paths import Paths
 from tandem.hostside.probe import engine_target, probe_one
 from tandem.hostside.sight import guard_age_seconds, read_sight
@@ -32,11 +33,11 @@ SILENT_SECONDS: Final = 15.0
 PROBE_SECONDS: Final = 3.0
 
 
-class NotAccepted(Exception):
+class NotAccepted(Failed):
     """The order is on record, and nobody carries it out."""
 
 
-class Ended(Exception):
+class Ended(Failed):
     """What was followed ended in another way than it was begun for."""
 
 

@@ -1,6 +1,7 @@
 """tandemctl: everything that changes what a host serves, and what can be asked about it. Runs on the host, as root.
 
 Exit status: 0 done, 1 failed, 2 wrong usage, 3 refused (nothing was changed).
+What only some commands need is imported by them: a rollback does not wait for the modules of a backup.
 """
 
 import argparse
@@ -16,10 +17,7 @@ from functools import partial
 from tandem.domain.rollout import Refused, Slot, adopt
 from tandem.domain.slots import card_of, engine_unit
 from tandem.hostside import (
-    backup_commands,
     carry,
-    cleanup,
-    guard,
     lock,
     renewal,
     reporting,
@@ -31,15 +29,10 @@ from tandem.hostside import (
     webui_commands,
 )
 from tandem.hostside.arguments import BadInput, parser
-from tandem.hostside.backup import NotBackedUp
+from tandem.hostside.failed import Failed
 from tandem.hostside.paths import Paths
 from tandem.hostside.probe import Target, engine_target, probe, served, webui_target
-from tandem.hostside.renewal import NotRenewed
-from tandem.hostside.restore import NotRestored
-from tandem.hostside.rollouts import Ended, NotAccepted
-from tandem.hostside.traffic import NotTaken
-from tandem.hostside.waiting import NotReady, wait_ready
-from tandem.hostside.webui_return import NotSwitched
+from tandem.hostside.waiting import wait_ready
 
 DONE, FAILED, USAGE, REFUSED = 0, 1, 2, 3
 
@@ -55,7 +48,7 @@ def main(words: Sequence[str] | None = None, paths: Paths | None = None) -> int:
         return _sorry(REFUSED, str(error))
     except BadInput as error:
         return _sorry(USAGE, str(error))
-    except (NotBackedUp, NotRestored, NotReady, NotTaken, NotRenewed, NotAccepted, NotSwitched, Ended) as error:
+    except Failed as error:
         return _sorry(FAILED, str(error))
     except PermissionError as error:
         return _sorry(REFUSED, f"{error.filename}: permission denied. Nothing was changed. Run it as root.")
@@ -116,6 +109,8 @@ def _prepare(options: argparse.Namespace, paths: Paths) -> None:
 
 
 def _guard(options: argparse.Namespace, paths: Paths) -> None:
+    from tandem.hostside import guard
+
     guard.main(paths)
 
 
@@ -143,7 +138,15 @@ def _certificate_renew(options: argparse.Namespace, paths: Paths) -> None:
 
 
 def _backups(options: argparse.Namespace, paths: Paths) -> None:
+    from tandem.hostside import backup_commands
+
     backup_commands.COMMANDS[options.command](options, paths, _who(options.command))
+
+
+def _cleanup(options: argparse.Namespace, paths: Paths) -> None:
+    from tandem.hostside import cleanup
+
+    {"cleanup list": cleanup.list_all, "cleanup run": cleanup.run}[options.command](options, paths)
 
 
 def _wait_ready(options: argparse.Namespace, paths: Paths) -> None:
@@ -252,9 +255,9 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace, Paths], None]] = {
     "secrets list": secrets_commands.list_all,
     "credentials": secrets_commands.credentials,
     "certificate renew": _certificate_renew,
-    "cleanup list": cleanup.list_all,
-    "cleanup run": cleanup.run,
-    **dict.fromkeys(backup_commands.COMMANDS, _backups),
+    "cleanup list": _cleanup,
+    "cleanup run": _cleanup,
+    **dict.fromkeys(("backup run", "backup verify", "backup list", "restore"), _backups),
     "wait-ready": _wait_ready,
     "probe": _probe,
     "served": _served,

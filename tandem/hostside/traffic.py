@@ -9,6 +9,7 @@ from functools import partial
 from typing import Final
 
 from tandem.domain.rollout import State
+from tandem.hostside.failed import Failed
 from tandem.hostside.files import write_atomic
 from tandem.hostside.paths import Paths
 from tandem.hostside.probe import STATUS_TIMEOUT_SECONDS, request
@@ -23,7 +24,7 @@ AGAIN_SECONDS: Final = 3.0
 SETTLED_SECONDS: Final = 0.4
 
 
-class NotTaken(Exception):
+class NotTaken(Failed):
     """An Nginx process did not take what it was reloaded for."""
 
 

@@ -6,6 +6,7 @@ from concurrent import futures
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
+from tandem.hostside.failed import Failed
 from tandem.hostside.paths import Paths
 from tandem.hostside.probe import Answer, Target, probe
 from tandem.hostside.units import Unit, last_lines, restart, show
@@ -16,7 +17,7 @@ IDLE_GRACE_SECONDS = 15.0
 LOG_LINES = 25
 
 
-class NotReady(Exception):
+class NotReady(Failed):
     """Something does not serve. The message says what, why, and what to do next."""
 
 

@@ -14,6 +14,7 @@ from tandem.domain.webui_switch import CLOSED, consented, in_flight, left_behind
 from tandem.hostside import state as states
 from tandem.hostside import traffic
 from tandem.hostside import webui_slots as slots
+from tandem.hostside.failed import Failed
 from tandem.hostside.paths import Paths
 from tandem.hostside.sqlite_copy import NotCopied
 from tandem.hostside.traffic import NotTaken
@@ -32,7 +33,7 @@ MEND_SECONDS: Final = 120.0
 Tell = Callable[[str], None]
 
 
-class NotSwitched(Exception):
+class NotSwitched(Failed):
     """The WebUI is as it was. The message says why, what serves, and what to do next."""
 
 

@@ -36,11 +36,20 @@ class Stuck(Exception):
 
 @dataclass(frozen=True)
 class Flip:
-    """An order and when the router confirmed it. ``seconds`` None: not in time. ``at``: monotonic time of the order."""
+    """An order and when the router confirmed it. ``seconds`` None: not in time. ``at``: monotonic time of the order.
+
+    ``recorded``: seconds from the order until the decision was on record; None when that was not seen.
+    """
 
     seconds: float | None
     said: str
     at: float
+    recorded: float | None = None
+
+    @property
+    def since_record(self) -> float | None:
+        """Seconds from the decision until the router served it."""
+        return None if self.seconds is None else self.seconds - (self.recorded or 0.0)
 
 
 @dataclass
@@ -95,7 +104,7 @@ class Steering:
         head = f"QUESTION = {json.dumps(asked)!r}\n"
         text = head + (PROGRAMS / "flip.py").read_text()
         found = json.loads(self.there.shell(f"python3 -I - <<'PROGRAM'\n{text}PROGRAM\n"))
-        return Flip(found["seconds"], found["said"], found["monotonic"])
+        return Flip(found["seconds"], found["said"], found["monotonic"], found["recorded"])
 
     def kill(self, slot: str, card: int, old: str) -> Flip:
         """kill -9 of one engine's first process, until ``old`` has all."""

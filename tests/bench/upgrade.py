@@ -208,10 +208,13 @@ def rows(given: argparse.Namespace, parts: Sequence[str], seen: Seen, record: Re
         if values := record.of(sort).first_tokens:
             figure = f"{quantile(values, 0.5):.3f}, {quantile(values, 0.99):.3f} s"
             report.row(f"first token while {sort}, p50 and p99", figure)
-    flips = [flip.seconds for flip in seen.flips if flip.seconds is not None]
+    flips = [flip.since_record for flip in seen.flips if flip.since_record is not None]
     if flips:
         p99 = quantile(flips, 0.99)
-        report.row(f"flips p50, p99 ({len(flips)})", f"{quantile(flips, 0.5):.3f}, {p99:.3f} s", "p99 at most 1 s")
+        middle = f"{quantile(flips, 0.5):.3f}, {p99:.3f} s"
+        report.row(f"flips, from the decision on record, p50, p99 ({len(flips)})", middle, "p99 at most 1 s")
+        orders = [flip.seconds for flip in seen.flips if flip.seconds is not None]
+        report.row("the same from the command on", f"{quantile(orders, 0.5):.3f}, {quantile(orders, 0.99):.3f} s")
         report.failed("flip", [f"p99 {p99:.3f} s"] if p99 > FLIP_GOAL_SECONDS else [])
     back = [flip.seconds for flip in seen.faults if flip.seconds is not None]
     if back:

@@ -29,6 +29,7 @@ def router() -> Iterator[Drawing]:
 def on_router(router: Drawing, monkeypatch: pytest.MonkeyPatch) -> Drawing:
     """The program looks at this router instead of the host's."""
     monkeypatch.setattr(flip, "SPLIT", router.split)
+    monkeypatch.setattr(flip, "RECORD", router.split.parent / "state.json")
     monkeypatch.setattr(flip, "STATUS_PORT", router.status_port)
     router.use({"blue": 90, "green": 10}, "")
     return router
@@ -40,11 +41,12 @@ def order(router: Drawing, tmp_path: Path, *, reload: bool) -> list[str]:
     new.write_text(engine_split(ENGINES, {"blue": 60, "green": 40}))
     pid = (router.split.parent / "nginx/nginx.pid").read_text().strip()
     then = f"; kill -HUP {pid}" if reload else ""
-    return ["sh", "-c", f"sleep 0.4; mv {new} {router.split}{then}"]
+    return ["sh", "-c", f"sleep 0.2; touch {router.split.parent}/state.json; sleep 0.2; mv {new} {router.split}{then}"]
 
 
 def test_a_flip_lasts_until_the_router_serves_the_share(on_router: Drawing, tmp_path: Path) -> None:
     found = flip.main(order(on_router, tmp_path, reload=True), "green", 40, 10)
+    assert 0.2 <= found["recorded"] <= found["seconds"] - 0.2
     assert 0.4 <= found["seconds"] < 5
     assert found["status"] == 0
 

@@ -1,8 +1,9 @@
 """Runs a command on the host and says when the router confirmed the share that it is to lead to.
 
 QUESTION: ``order`` (a command with its arguments), ``slot`` and its ``share`` in percent, ``limit_seconds``. Answers
-``seconds`` from the order to the moment when the router served a split with that share (null: not in time), what the
-command ended with, and the kernel's ``monotonic`` time of the order.
+``seconds`` from the order to the moment when the router served a split with that share (null: not in time),
+``recorded`` to the moment when the decision was on record, what the command ended with, and the kernel's
+``monotonic`` time of the order.
 """
 
 import http.client
@@ -15,6 +16,7 @@ from typing import Any
 
 QUESTION: str
 SPLIT = Path("/var/lib/tandem/split/engine.conf")
+RECORD = Path("/var/lib/tandem/state.json")
 STATUS_PORT = 18701
 PAUSE_SECONDS = 0.005
 
@@ -41,6 +43,11 @@ def served() -> str:
         connection.close()
 
 
+def stamp() -> int:
+    """Another one after every change of the record, which is replaced each time; 0 without one."""
+    return RECORD.stat().st_mtime_ns if RECORD.exists() else 0
+
+
 def confirmed(slot: str, wanted: float) -> bool:
     text = SPLIT.read_text()
     found = re.search(r"\$split_revision \{ default ([0-9a-f]+); \}", text)
@@ -49,9 +56,11 @@ def confirmed(slot: str, wanted: float) -> bool:
 
 def main(order: list[str], slot: str, wanted: float, limit_seconds: float) -> dict[str, Any]:
     began = time.monotonic()
-    seconds = None
+    seconds, recorded, before = None, None, stamp()
     process = subprocess.Popen(order, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     while time.monotonic() - began < limit_seconds:
+        if recorded is None and stamp() != before:
+            recorded = time.monotonic() - began
         if confirmed(slot, wanted):
             seconds = time.monotonic() - began
             break
@@ -59,7 +68,13 @@ def main(order: list[str], slot: str, wanted: float, limit_seconds: float) -> di
             break
         time.sleep(PAUSE_SECONDS)
     said, _ = process.communicate(timeout=60)
-    return {"seconds": seconds, "status": process.returncode, "said": said[-500:], "monotonic": began}
+    return {
+        "seconds": seconds,
+        "recorded": recorded,
+        "status": process.returncode,
+        "said": said[-500:],
+        "monotonic": began,
+    }
 
 
 if __name__ == "__main__":
