@@ -147,6 +147,10 @@ def _add_webui(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     command = _command(group, "back", "the version before takes over again, with its own, older data")
     command.add_argument("--consent-chats", type=int, help="how many chats may be left behind")
     _command(group, "mend", "what served before a switch that was cut short serves again")
+    command = _command(
+        group, "settings", "what it keeps of this host's settings follows its unit: each start runs this"
+    )
+    command.add_argument("--slot", required=True, choices=SLOTS)
 
 
 def _command(

@@ -248,6 +248,7 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace, Paths], None]] = {
     "follow": rollouts.follow,
     "report": _report,
     "guard": _guard,
+    "webui settings": webui_commands.settings,
     "webui status": webui_commands.status,
     **{words: _named(command, words) for words, command in webui_commands.COMMANDS.items()},
     "secrets ensure": _secrets_ensure,

@@ -5,8 +5,9 @@ import json
 import sys
 from collections.abc import Callable
 
+from tandem.domain.refused import Refused
 from tandem.domain.webui_switch import parse
-from tandem.hostside import webui_return, webui_slots, webui_switch
+from tandem.hostside import webui_return, webui_settings, webui_slots, webui_switch
 from tandem.hostside.arguments import BadInput
 from tandem.hostside.paths import Paths
 from tandem.hostside.sqlite_copy import NotCopied
@@ -20,6 +21,18 @@ Command = Callable[[argparse.Namespace, Paths, str], None]
 
 def status(_options: argparse.Namespace, paths: Paths) -> None:
     print(json.dumps(webui_slots.shown(paths)))
+
+
+def settings(options: argparse.Namespace, paths: Paths) -> None:
+    try:
+        changed = webui_settings.follow(options.slot, paths)
+    except NotCopied as error:
+        raise Refused(f"{error} Open WebUI starts with the settings that it keeps.") from error
+    tell(
+        f"followed the unit again: {', '.join(changed)}"
+        if changed
+        else "every setting of this host is as its unit says"
+    )
 
 
 def prepare(options: argparse.Namespace, paths: Paths, who: str) -> None:
@@ -58,4 +71,6 @@ COMMANDS = {
     f"webui {name}": _plainly(command)
     for name, command in {"prepare": prepare, "switch": switch, "back": back, "mend": mend}.items()
 }
-"""By the words after ``tandemctl``; ``status`` apart, because it changes nothing and needs no name."""
+"""By the words after ``tandemctl``; ``status`` and ``settings`` apart: they change nothing that serves, and need no
+name.
+"""

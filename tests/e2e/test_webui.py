@@ -91,7 +91,12 @@ def test_a_websocket_opens_through_the_gate(browser: Browser, site: Site, name: 
         assert tls.recv(4096).startswith(b"HTTP/1.1 101 ")
 
 
-def test_after_a_restart_sign_up_is_still_closed_and_the_administrator_still_there(site: Site, machine: Host) -> None:
+def test_a_restart_closes_a_sign_up_that_was_opened_and_the_administrator_is_still_there(
+    site: Site, machine: Host, browser: Browser
+) -> None:
+    seen = browser.ask("GET", "/api/v1/auths/admin/config").json
+    opened = {**seen, "ENABLE_SIGNUP": True, "WEBUI_URL": "https://by-hand.example"}
+    assert browser.ask("POST", "/api/v1/auths/admin/config", opened).status == 200
     on_host(machine, "systemctl restart open-webui-blue.service")
     deadline = time.monotonic() + READY_SECONDS
     while site.ask("GET", "/ready", site.basic()).status != 200:
@@ -99,3 +104,4 @@ def test_after_a_restart_sign_up_is_still_closed_and_the_administrator_still_the
         time.sleep(1)
     refuses_strangers(site)
     assert Browser(site).sign_in().json["role"] == "admin"
+    assert browser.ask("GET", "/api/v1/auths/admin/config").json["WEBUI_URL"] == seen["WEBUI_URL"]
