@@ -10,7 +10,7 @@ PACKAGES := python3-venv mmdebstrap systemd-container nftables iproute2 podman b
 
 # pyinfra's gevent replaces subprocess and sockets in its own process: what runs on hosts without it is tested without it.
 APART := $(addprefix tests/unit/test_,$(addsuffix .py,ask_case backup backup_run calibration cleanup engines flips guard knobs load \
-	notify prober reserve rollouts sqlite_copy webui_switch))
+	notify prober reserve restore_secrets rollouts sqlite_copy webui_switch))
 # Whole hosts made for one case each, and an upgrade killed at many moments: minutes apiece, so they run in the campaign.
 LONG := $(addprefix tests/faults/test_,backup.py webui_upgrade.py bad_upgrades.py upgrade_crash.py upgrade_faults.py engine_faults.py)
 

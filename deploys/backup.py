@@ -1,4 +1,4 @@
-"""Makes a backup and fetches it, encrypted, to this machine (``--data to=FOLDER``: runs/backups); run it with -y."""
+"""Makes a backup and fetches it, encrypted, to this machine (``--data to=FOLDER``: backups); run it with -y."""
 
 from tandem.steps import backup
 from tandem.steps.run import configuration

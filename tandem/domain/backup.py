@@ -20,6 +20,8 @@ PARTS: Final = (WEBUI, SECRETS, CONFIG, STATE)
 DATABASE: Final = f"{WEBUI}/webui.db"
 TEXTS: Final = ("host", "at", "tandem", "image", "release")
 
+FAILED: Final = "the last backup failed"
+
 GRACE_HOURS: Final = 1.0
 """A daily backup takes a while: the one before is that much older than a day when it is done."""
 
@@ -122,7 +124,8 @@ def expired(names: Iterable[str], keep: Keep) -> list[str]:
 def checked_name(name: str) -> str:
     """``name`` of a file in an archive, if it stays inside of the folder that it is taken out to. Raises Spoilt."""
     parts = PurePosixPath(name).parts
-    plain = name == "/".join(parts) and "\0" not in name and "\\" not in name
+    # A backslash is a letter here: people upload files with one in the name.
+    plain = name == "/".join(parts) and "\0" not in name
     if not plain or not parts or name.startswith("/") or ".." in parts or "." in parts:
         raise Spoilt(f"it holds a file named {name[:100]!r}")
     if name != MANIFEST and (parts[0] not in PARTS or len(parts) < 2):
@@ -181,7 +184,7 @@ def warnings(configured: bool, warn_after_hours: float, record: Mapping[str, Any
         return ["there are no backups: give backup/recipients in group_data and run install"]
     found = []
     if record and record.get("failed"):
-        found.append(f"the last backup failed: {record['failed']}")
+        found.append(f"{FAILED}: {record['failed']}")
     hours = age_hours(record or {}, now)
     if hours is None:
         found.append("there is no backup yet: run deploys/backup.py, or `tandemctl backup run` on the host")

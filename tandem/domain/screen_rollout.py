@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tandem.domain.loose import count, items, mapping, moment, number, text
+from tandem.domain.upgrade_plan import option
 from tandem.domain.weights import duration
 
 UPGRADE = "pyinfra INVENTORY deploys/upgrade.py"
@@ -117,5 +118,5 @@ def past(status: Mapping[str, Any]) -> list[tuple[str, str]]:
         start = number(over.get("start_seconds"))
         took = f" (it took {duration(start)} to start when measured)" if start is not None else ""
         what = {"finished": "to bring it back", "undone": "to try it again"}.get(outcome, "to use it")
-        found.append(("", f"{what}: {UPGRADE} --data release={release}{took}"))
+        found.append(("", f"{what}: {UPGRADE} --data {option(release)}{took}"))
     return found

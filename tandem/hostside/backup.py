@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -28,6 +29,8 @@ from tandem.hostside.paths import Paths
 from tandem.hostside.sqlite_copy import NotCopied
 
 LATEST: Final = f"latest{ENDING}"
+UNPROVEN: Final = f"unproven{ENDING}"
+"""One that no scratch Open WebUI has started on: better than none, but it takes the place of no good one."""
 LATEST_SUM: Final = "latest.sha256"
 LOCK_WAIT_SECONDS: Final = 30.0
 TARGET_SECONDS: Final = 6 * 3600.0
@@ -105,21 +108,26 @@ def _run(paths: Paths, now: Settings, tell: Tell) -> str:
         tell(f"copied {size_text(manifest.size)}: {manifest.users} people, {manifest.chats} chats")
         check_room(now.directory, 1.05 * manifest.size)
         now_is = moment()
-        path = now.directory / file_name(manifest.host, now_is.at)
-        sealed = backup_archive.seal(manifest, copy.sources, now.recipients, path)
-        tell(f"encrypted {path} ({size_text(sealed.size)})")
-        write_atomic(
-            path.with_name(f"{path.name}.sha256"), f"{sealed.sha256}  {path.name}\n", "0600", os.geteuid(), os.getegid()
-        )
-        proof = prove(paths, copy) if now.verify else ""
+        path, unproven = now.directory / file_name(manifest.host, now_is.at), now.directory / UNPROVEN
+        sealed = backup_archive.seal(manifest, copy.sources, now.recipients, unproven)
+        tell(f"encrypted it ({size_text(sealed.size)})")
+        try:
+            proof = prove(paths, copy) if now.verify else ""
+        except NotProven as error:
+            raise NotProven(f"{error}. What was encrypted is kept as {unproven} until the next try") from None
+    write_atomic(
+        path.with_name(f"{path.name}.sha256"), f"{sealed.sha256}  {path.name}\n", "0600", os.geteuid(), os.getegid()
+    )
+    unproven.rename(path)
     _point(now.directory, path, sealed.sha256)
-    if now.target:
-        _send(now.target, path)
-        tell(f"copied it by {now.target[0]}")
-    gone = expired([one.name for one in kept(now)], now.keep)
+    # Before it is copied: a target that fails every day must not fill the disk.
+    gone = [name for name in expired([one.name for one in kept(now)], now.keep) if name != path.name]
     for name in gone:
         (now.directory / name).unlink()
         (now.directory / f"{name}.sha256").unlink(missing_ok=True)
+    if now.target:
+        _send(now.target, path)
+        tell(f"copied it by {now.target[0]}")
     good = {
         "at": now_is.at.isoformat(timespec="seconds"),
         "boot_id": now_is.boot_id,
@@ -166,7 +174,8 @@ def _point(directory: Path, path: Path, sha256: str) -> None:
 
 def _failed(paths: Paths, problem: str) -> None:
     at = datetime.now(UTC).isoformat(timespec="seconds")
-    _save(paths, {**record(paths), "ok": False, "failed": problem, "failed_at": at})
+    with suppress(OSError):  # on a full disk people are told all the same
+        _save(paths, {**record(paths), "ok": False, "failed": problem, "failed_at": at})
     notify.tell("failed-backup", problem, paths)
 
 

@@ -54,6 +54,12 @@ def seal(manifest: Manifest, sources: Mapping[str, Path], recipients: Sequence[s
     """
     if not shutil.which(AGE):
         raise NotSealed("age is not installed: run install again, or apt-get install age")
+    try:
+        if len(_text(manifest)) > MOST_MANIFEST_BYTES:
+            raise Spoilt(f"it has too many files ({len(manifest.files)})")
+        from_record(json.loads(_text(manifest)))
+    except Spoilt as problem:
+        raise NotSealed(f"a backup of this could not be restored: {problem}") from None
     temporary = target.with_name(f".{target.name}.sealing")
     temporary.unlink(missing_ok=True)
     try:
@@ -143,7 +149,8 @@ def _take_out(stream: IO[bytes], folder: Path) -> tuple[Manifest | None, str]:
             left = dict(manifest.files)
             for member in members:
                 entry = left.pop(checked_name(member.name), None)
-                if entry is None or not member.isreg():
+                # A sparse one is a few bytes here and would fill the disk there; ours are never sparse.
+                if entry is None or not member.isreg() or member.issparse():
                     raise Spoilt(f"{member.name} is not in its manifest, or twice, or no plain file")
                 _write(tar, member, entry, folder / member.name)
         # To the end, so that age has checked the last piece as well.
@@ -211,13 +218,17 @@ def _encrypt(manifest: Manifest, sources: Mapping[str, Path], recipients: Sequen
 
 def _add_all(manifest: Manifest, sources: Mapping[str, Path], pipe: IO[bytes]) -> None:
     with tarfile.open(fileobj=pipe, mode="w|", format=tarfile.PAX_FORMAT) as tar:
-        text = json.dumps(to_record(manifest)).encode()
+        text = _text(manifest)
         tar.addfile(_member(MANIFEST, len(text)), io.BytesIO(text))
         for name, entry in manifest.files.items():
             with sources[name].open("rb") as file:
                 if os.fstat(file.fileno()).st_size != entry.size:
                     raise NotSealed(f"{sources[name]} changed meanwhile")
                 tar.addfile(_member(name, entry.size), file)
+
+
+def _text(manifest: Manifest) -> bytes:
+    return json.dumps(to_record(manifest)).encode()
 
 
 def _member(name: str, size: int) -> tarfile.TarInfo:

@@ -2,6 +2,8 @@
 
 import json
 import time
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -68,15 +70,28 @@ def record(paths: Paths) -> dict[str, Any]:
 
 def look(paths: Paths) -> dict[str, Any]:
     """{"configured", "warnings": [sentences], "record", "backups": [{"name", "size"}]} for status and doctor."""
-    now = settings(paths)
-    last = record(paths)
-    hours = now.warn_after_hours if now else 0.0
-    return {
-        "configured": now is not None,
-        "warnings": warnings(now is not None, hours, last, moment()),
-        "record": last,
-        "backups": [{"name": path.name, "size": path.stat().st_size} for path in kept(now)] if now else [],
-    }
+    configured, found = standing(paths)
+    backups: list[dict[str, Any]] = []
+    with suppress(Refused, OSError):  # said among the warnings
+        backups = list(_sizes(kept(settings(paths))))
+    return {"configured": configured, "warnings": found, "record": record(paths), "backups": backups}
+
+
+def standing(paths: Paths) -> tuple[bool, list[str]]:
+    """Whether backups are configured, and what people should be told of them. Never asks the disk that they are on,
+    and raises nothing for settings that can't be read: a host is watched and shown all the same.
+    """
+    try:
+        now = settings(paths)
+        return now is not None, warnings(now is not None, now.warn_after_hours if now else 0.0, record(paths), moment())
+    except (Refused, OSError, TypeError) as error:
+        return True, [f"backups can't be looked at: {error}"]
+
+
+def _sizes(found: Iterable[Path]) -> Iterator[dict[str, Any]]:
+    for path in found:
+        with suppress(FileNotFoundError):  # it has just expired
+            yield {"name": path.name, "size": path.stat().st_size}
 
 
 def kept(now: Settings | None) -> list[Path]:

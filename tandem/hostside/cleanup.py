@@ -36,6 +36,8 @@ LOCK_SECONDS: Final = 30.0
 PODMAN_SECONDS: Final = 600
 STOPPED: Final = ("inactive", "failed")
 _UNIT: Final = re.compile(r"(vllm|open-webui)-(blue|green)(-\d+)?\.container")
+# The prober, which may write what it likes, names files in its folder: nothing that leads elsewhere is a rollout.
+_ROLLOUT: Final = re.compile(r"[0-9]{8}-[0-9]{6}-[a-z0-9._-]+")
 _IMAGE: Final = re.compile(r"[a-z0-9][a-z0-9._:/-]*@sha256:[0-9a-f]{64}")
 
 
@@ -93,8 +95,9 @@ def remove(order: Mapping[str, Any], paths: Paths) -> list[str]:
     stays = []
     asked = {(kind, name) for kind, name in order["remove"]}
     with (
-        lock(paths.lock, "cleanup", "remove what no kept release uses", LOCK_SECONDS),
+        # In this order, as a WebUI switch takes them: who waits for it keeps nobody else waiting.
         lock(paths.lock.with_name("tandem-webui.lock"), "cleanup", "remove what no kept release uses", LOCK_SECONDS),
+        lock(paths.lock, "cleanup", "remove what no kept release uses", LOCK_SECONDS),
     ):
         items, _ = look(order, paths)
         here = {(item.kind, item.name) for item in items}
@@ -152,9 +155,9 @@ def _remove_path(path: Path) -> None:
 
 def _found(order: Mapping[str, Any], paths: Paths) -> Found:
     models = folders(order["directory"])
-    rollouts = {path.name: _bytes(path) for path in _children(paths.rollouts) if path.is_dir()}
+    rollouts = {path.name: _bytes(path) for path in _children(paths.rollouts) if _ROLLOUT.fullmatch(path.name)}
     for path in _children(paths.prober):
-        if path.suffix == ".jsonl":
+        if path.suffix == ".jsonl" and _ROLLOUT.fullmatch(path.stem):
             rollouts[path.stem] = rollouts.get(path.stem, 0) + _bytes(path)
     webui = paths.root / "var/lib/tandem/webui"
     slots = {path.name: _bytes(path) for path in _children(webui) if path.name in ("blue", "green") and path.is_dir()}

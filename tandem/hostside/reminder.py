@@ -3,11 +3,13 @@
 import contextlib
 import json
 import os
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from tandem.domain import backup
 from tandem.hostside import backup_record, certificates, notify, renewal, units
 from tandem.hostside.files import write_atomic
 from tandem.hostside.paths import Paths
@@ -36,10 +38,11 @@ class Reminder:
             return
         self._looked = now
         wrong = dict(self._wrong(now))
-        told = {sentence: at for sentence, at in self._told.items() if sentence in wrong}
+        lasting = {_lasting(sentence) for sentence in wrong}
+        told = {what: at for what, at in self._told.items() if what in lasting}
         for sentence, event in wrong.items():
-            if now - told.get(sentence, -AGAIN_SECONDS) >= AGAIN_SECONDS:
-                told[sentence] = now
+            if now - told.get(_lasting(sentence), -AGAIN_SECONDS) >= AGAIN_SECONDS:
+                told[_lasting(sentence)] = now
                 notify.tell(event, sentence, self._paths)
         if told != self._told:
             self._told = told
@@ -53,12 +56,13 @@ class Reminder:
         except (OSError, UnicodeDecodeError):
             pass
         shown = units.show([BACKUP, RENEWAL])
-        if BACKUP in shown and shown[BACKUP].active == "failed":
+        configured, warnings = backup_record.standing(self._paths)
+        told = any(sentence.startswith(backup.FAILED) for sentence in warnings)
+        if BACKUP in shown and shown[BACKUP].active == "failed" and not told:
             yield f"the last backup failed: `journalctl -u {BACKUP}` says why", "failed-backup"
         if RENEWAL in shown and shown[RENEWAL].active == "failed":
             yield f"the certificate was not renewed: `journalctl -u {RENEWAL}` says why", "expiring-certificate"
-        backups = backup_record.look(self._paths)
-        for sentence in backups["warnings"] if backups["configured"] else ():
+        for sentence in warnings if configured else ():
             yield sentence, "failed-backup"
         if now - self._asked >= CERTIFICATE_SECONDS:
             self._asked, self._certificate = now, self._ending()
@@ -80,7 +84,7 @@ class Reminder:
         return self._paths.root / "run/tandem/told.json"
 
     def _kept(self) -> dict[str, float]:
-        """Sentence -> boot-time seconds at which it was told."""
+        """What lasts -> boot-time seconds at which it was told."""
         try:
             found = json.loads(self._file.read_text(encoding="utf-8"))
             return {str(sentence): float(at) for sentence, at in found.items()}
@@ -91,3 +95,8 @@ class Reminder:
         with contextlib.suppress(OSError):
             self._file.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
             write_atomic(self._file, json.dumps(self._told), "0600", os.geteuid(), os.getegid())
+
+
+def _lasting(sentence: str) -> str:
+    """The sentence without its figures: an age that grows, or days that are left, is nothing new."""
+    return re.sub(r"\d+", "#", sentence)

@@ -1,6 +1,8 @@
 """All that is known about one rollout, for the report that is made on the operator's machine."""
 
 import json
+import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -8,6 +10,7 @@ from typing import Any, Final
 from tandem.domain.rollout import Refused, State
 from tandem.hostside import state as record
 from tandem.hostside.paths import Paths
+from tandem.hostside.samples import warily
 
 DESCRIBED: Final = ("release", "digest", "model", "revision", "image", "start_seconds")
 
@@ -71,13 +74,15 @@ def _concerns(entry: dict[str, Any], id: str) -> bool:
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
     """The entries of a file of JSON lines; a damaged one is left out."""
     try:
-        text = path.read_text(encoding="utf-8", errors="replace")
+        # Another user writes the samples: neither led elsewhere by a link nor kept waiting by a pipe.
+        with open(path, encoding="utf-8", errors="replace", opener=warily) as file:
+            lines = file.read().splitlines() if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else []
     except OSError:
         return
-    for line in text.splitlines():
+    for line in lines:
         try:
             entry = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(entry, dict):
             yield entry

@@ -19,7 +19,17 @@ from tandem.domain.backup import SECRETS, WEBUI, Manifest, Spoilt, size_text
 from tandem.domain.refused import Refused
 from tandem.domain.rollout import State
 from tandem.domain.slots import UIDS, webui_unit
-from tandem.hostside import ask_webui, backup_archive, backup_scratch, restore_key, restore_parts, sqlite_copy, state
+from tandem.domain.webui_switch import CLOSED
+from tandem.hostside import (
+    ask_webui,
+    backup_archive,
+    backup_scratch,
+    restore_key,
+    restore_parts,
+    sqlite_copy,
+    state,
+    webui_slots,
+)
 from tandem.hostside.backup import lock_file
 from tandem.hostside.backup_person import NotProven
 from tandem.hostside.backup_record import work_folder
@@ -34,6 +44,7 @@ LOCK_WAIT_SECONDS: Final = 30.0
 READY_SECONDS: Final = 300.0
 UNIT_SECONDS: Final = 180.0
 TABLES: Final = ("user", "chat")
+CHANGED: Final = "what serves has changed meanwhile. Nothing was changed. Run it again."
 
 Tell = Callable[[str], None]
 
@@ -63,6 +74,8 @@ def look(paths: Paths) -> dict[str, Any]:
     with suppress(NotCopied):
         rows = _rows(_live(paths, now))
     busy = f"a rollout is {now.phase}" if now.phase != "idle" else ""
+    if now.webui.port == CLOSED or webui_slots.busy(paths):
+        busy = "Open WebUI is being switched to another version"
     return {"slot": now.webui.slot, "users": rows["user"], "chats": rows["chat"], "busy": busy}
 
 
@@ -95,9 +108,15 @@ def restore(
                 tell(proof)
                 if scratch:
                     return f"{archive.name} of {taken.manifest.host}, {taken.manifest.at}: {proof}. Nothing was changed"
-                with lock(paths.lock, who, "restore a backup", LOCK_WAIT_SECONDS):
-                    if _checked(paths, replace) != now:
-                        raise Refused("what serves has changed meanwhile. Nothing was changed. Run it again.")
+                # Before the lock, because it asks whether somebody else holds this one.
+                if _checked(paths, replace) != now:
+                    raise Refused(CHANGED)
+                with (
+                    webui_slots.only_one(paths, who, "restore a backup"),
+                    lock(paths.lock, who, "restore a backup", LOCK_WAIT_SECONDS),
+                ):
+                    if state.load(paths.state) != now:
+                        raise Refused(CHANGED)
                     with state.recorded(paths, "restore", who, now, now):
                         return _switch(paths, slot, now, taken, tell)
         except NoRoom as error:
@@ -158,23 +177,25 @@ def _switch(paths: Paths, slot: str, now: State, taken: Taken, tell: Tell) -> st
     aside = live.with_name(f"{slot}.before-{stamp}")
     old_secrets = work_folder(paths) / f"secrets.before-{stamp}"
     subprocess.run(["cp", "--archive", "--", str(paths.secrets), str(old_secrets)], check=True, timeout=60)
+    users = live.stat().st_ino
     taken.data.rename(aside)  # from here on no sweep removes it: it may be the users' data in a moment
     unit = f"{webui_unit(slot)}.service"
-    _systemctl("stop", unit)
-    swapped = False
     try:
+        _systemctl("stop", unit)
         restore_parts.exchange(aside, live)
-        swapped = True
         left = restore_parts.put_secrets(paths, taken.secrets)
         _systemctl("start", unit)
         seen = _serves(paths, now, taken.manifest)
     except BaseException as error:
         with suppress(subprocess.SubprocessError):
             _systemctl("stop", unit)
-        if swapped:
+        # Asked, not remembered: an interrupt may come between the exchange and any note of it.
+        if live.stat().st_ino != users:
             restore_parts.exchange(aside, live)
-        restore_parts.put_back(paths, old_secrets)
-        _systemctl("start", unit)
+        try:
+            restore_parts.put_back(paths, old_secrets)
+        finally:
+            _systemctl("start", unit)
         shutil.rmtree(aside, ignore_errors=True)
         if isinstance(error, Exception):
             raise NotRestored(f"{_words(error)}. The data and secrets from before serve again.") from None
@@ -197,7 +218,8 @@ def _serves(paths: Paths, now: State, manifest: Manifest) -> str:
     if seen["seconds"] is None:
         raise NotRestored(seen["problem"])
     rows = _rows(_live(paths, now))
-    if (rows["user"], rows["chat"]) != (manifest.users, manifest.chats):
+    # More is no loss: people are let in as soon as it has started.
+    if rows["user"] < manifest.users or rows["chat"] < manifest.chats:
         raise NotRestored(f"Open WebUI has {rows['user']} people and {rows['chat']} chats after its start")
     return (
         "the administrator signed in" if seen["signed_in"] else "the administrator's password is one set in Open WebUI"

@@ -74,11 +74,13 @@ def put_secrets(paths: Paths, there: Path) -> list[str]:
         if "/" in name:
             secrets.check_form(name, values[name])
     authority = _authority(there)
+    serves = certificates.current(store)
+    own = serves is not None and certificates.is_own(store, serves)
     for name, value in values.items():
         store.write(name, f"{value}\n")
     for name, text in authority.items():
         store.write(name, text)
-    _settle(paths, store)
+    _settle(paths, store, own)
     others = [
         f"{folder}/{path.name}"
         for folder in ("passwords", "keys")
@@ -132,9 +134,10 @@ def _authority(there: Path) -> dict[str, str]:
     return {certificates.OWN_CA_KEY: key, certificates.OWN_CA: certificate}
 
 
-def _settle(paths: Paths, store: Store) -> None:
+def _settle(paths: Paths, store: Store, own: bool) -> None:
+    """``own``: the authority that was replaced had signed what is served, also what stands in for one by ACME."""
     derive(store)
     wanted = json.loads(paths.certificate.read_text(encoding="utf-8"))
-    certificates.settle(store, wanted["names"], wanted["certificate"], {})
+    certificates.settle(store, wanted["names"], {"kind": "generated"} if own else wanted["certificate"], {})
     store.repair_rights()
     gate.tell(paths)

@@ -48,7 +48,7 @@ class Reader:
         return self._skipped.get(number, [])
 
     def _read_on(self) -> None:
-        with suppress(FileNotFoundError), open(self.path, "rb", opener=_warily) as file:
+        with suppress(FileNotFoundError), open(self.path, "rb", opener=warily) as file:
             seen = os.fstat(file.fileno())
             if not stat.S_ISREG(seen.st_mode):
                 raise OSError(f"{self.path} is not a file. It was left untouched; move it away.")
@@ -96,6 +96,6 @@ class Reader:
         return True
 
 
-def _warily(path: str, flags: int) -> int:
+def warily(path: str, flags: int) -> int:
     """Neither led elsewhere by a link nor kept waiting by a pipe."""
     return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)

@@ -110,12 +110,18 @@ class _Sent:
         sealing = ["age", "--encrypt", "--recipient", self.key.public, "--output", str(self.file)]
         with subprocess.Popen(opening, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=False) as opened:
             sealed = subprocess.run(sealing, stdin=opened.stdout, capture_output=True, check=False)
+            if opened.stdout:
+                opened.stdout.close()  # one that ended early leaves nobody to read: the other must not wait for that
             said = (opened.stderr.read() if opened.stderr else b"").decode(errors="replace")
         if opened.returncode or sealed.returncode:
-            lines = said.strip().splitlines() or sealed.stderr.decode(errors="replace").strip().splitlines()
+            failed = said if opened.returncode > 0 else sealed.stderr.decode(errors="replace")
+            lines = failed.strip().splitlines()
             self.folder.cleanup()
             reason = lines[0].removeprefix("age: error: ") if lines else "age said nothing"
-            raise ValueError(f"{self.archive} can't be opened with {self.identity}: {reason}. Nothing was changed.")
+            problem = (
+                f"can't be opened with {self.identity}" if opened.returncode > 0 else "can't be made ready to send"
+            )
+            raise ValueError(f"{self.archive} {problem}: {reason}. Nothing was changed.")
 
 
 class _Upload(FileUploadCommand):

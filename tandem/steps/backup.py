@@ -20,13 +20,14 @@ SCRATCH: Final = "scratch"
 OPTIONS: Final = (TO, FROM, IDENTITY, REPLACE, SCRATCH)
 """What ``--data`` says to these deploys; no part of the configuration."""
 
-FOLDER: Final = "runs/backups"
+FOLDER: Final = "backups"
+"""Not below runs/, which `make clean` removes."""
 MAGIC: Final = b"age-encryption.org/v1"
 LEFT: Final = "nothing was changed"
 
 
 def make(config: Config) -> None:
-    """Makes a backup now and fetches it to ``--data to=FOLDER`` (runs/backups). Raises DeployError where none are
+    """Makes a backup now and fetches it to ``--data to=FOLDER`` (backups). Raises DeployError where none are
     configured.
     """
     if config.backup is None:

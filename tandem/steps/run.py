@@ -62,12 +62,23 @@ def begin(command: str, during_rollout: bool = False) -> Run:
     # Engines come and go during a rollout: what it needs was looked at before it began.
     if reasons and state.rollout is None:
         raise DeployError("\n  ".join([f"{host.name} can't be provisioned; nothing was changed on it:", *reasons]))
+    _same_model(config, state)
     for line in warnings(rows):
         journal.remark(host, f"doctor: {line}")
     run = Run(host.name, config, state)
     if run.state.current is None:
         capacity.plan(config, found)
     return run
+
+
+def _same_model(config: Config, state: State) -> None:
+    """Clients ask for the model by name: a name that no engine has is answered with an error."""
+    current, wanted = state.current, config.wanted.model.name
+    if current and current.model and current.model != wanted:
+        raise DeployError(
+            f"{host.name} serves the model as {current.model!r}, clients ask for it by that name, and release "
+            f"{config.release} calls it {wanted!r}; nothing was changed: give every release the same model/name"
+        )
 
 
 def configuration(command: str) -> Config:

@@ -66,7 +66,7 @@ def archive(there: OnHost, work: Workplace, key: Path) -> Path:
     ended = deploy(work, key, "deploys/backup.py")
     assert ended.status == 0, ended.output
     assert "the administrator signed in; 2 people, 3 chats, one of them read" in ended.output
-    (found,) = (work.folder / "runs/backups").glob("tandem-bak1-*.tar.age")
+    (found,) = (work.folder / "backups").glob("tandem-bak1-*.tar.age")
     return found
 
 

@@ -77,3 +77,9 @@ def test_a_weights_file_with_a_wrong_checksum_is_refused_by_a_serving_host(story
     refused(workplace.install(story.host, changes), *sentences)
     # The copy in quarantine is new at the first run only.
     stays_as_it_is(story, workplace, changes, *sentences)
+
+
+def test_another_name_for_the_served_model_is_refused_by_a_serving_host(story: Story, workplace: Workplace) -> None:
+    model = {**layers(story.host)["releases"]["a"]["model"], "name": "another"}
+    sentences = ("serves the model as", "calls it 'another'", "nothing was changed", "the same model/name")
+    stays_as_it_is(story, workplace, changed(story.host, model=model), *sentences)

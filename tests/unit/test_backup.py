@@ -115,6 +115,7 @@ def test_a_target_is_given_the_file() -> None:
         "",
         "webui/x\0",
         "a\\b",
+        "..\\x/../webui",
     ],
 )
 def test_a_name_that_leads_elsewhere_is_refused(name: str) -> None:
@@ -123,7 +124,7 @@ def test_a_name_that_leads_elsewhere_is_refused(name: str) -> None:
 
 
 def test_a_name_inside_is_taken() -> None:
-    for name in (MANIFEST, "webui/webui.db", "webui/uploads/a b..c", "secrets/keys/default"):
+    for name in (MANIFEST, "webui/webui.db", "webui/uploads/a b..c", "webui/uploads/a\\b", "secrets/keys/default"):
         assert checked_name(name) == name
 
 
@@ -263,6 +264,24 @@ def link(name: str, to: str) -> tarfile.TarInfo:
     return member
 
 
+def sparse(name: str, size: int) -> tuple[tarfile.TarInfo, bytes]:
+    """A file of so many zeros, of which the archive holds none."""
+    member = tarfile.TarInfo("x")
+    member.pax_headers = {
+        "GNU.sparse.major": "1",
+        "GNU.sparse.minor": "0",
+        "GNU.sparse.name": name,
+        "GNU.sparse.realsize": str(size),
+    }
+    return member, b"0\n".ljust(tarfile.BLOCKSIZE, b"\0")
+
+
+def test_a_few_bytes_do_not_fill_the_disk(key: Key, tmp_path: Path) -> None:
+    forged([first({"webui/a": bytes(1 << 20)}), sparse("webui/a", 1 << 20)], key, tmp_path / "b.tar.age")
+    with pytest.raises(Refused, match="no plain file"):
+        unseal(tmp_path / "b.tar.age", key.private, taken(tmp_path))
+
+
 def test_a_forged_archive_writes_nothing_outside_of_its_folder(key: Key, tmp_path: Path) -> None:
     target = tmp_path / "b.tar.age"
     good = {"webui/a": b"text"}
@@ -293,6 +312,14 @@ def test_what_is_no_backup_has_no_checksum(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"PK\3\4 something else")
     with pytest.raises(Refused, match="is no backup"):
         backup_archive.checksum(tmp_path / "x")
+
+
+def test_what_could_not_be_taken_out_again_is_not_sealed(key: Key, tmp_path: Path) -> None:
+    (tmp_path / "x").write_text("x")
+    one = manifest({"elsewhere/x": describe(tmp_path / "x")})
+    with pytest.raises(NotSealed, match="could not be restored: it holds a file named 'elsewhere/x'"):
+        seal(one, {"elsewhere/x": tmp_path / "x"}, [key.public], tmp_path / "b.tar.age")
+    assert not list(tmp_path.glob("*b.tar.age*"))
 
 
 def test_a_wrong_recipient_leaves_no_file(sources: dict[str, Path], tmp_path: Path) -> None:

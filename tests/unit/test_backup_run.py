@@ -10,17 +10,35 @@ import subprocess
 import sys
 import time
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tandem.config.backup import BackupConfig
+from tandem.domain.backup import Manifest
 from tandem.domain.refused import Refused
-from tandem.domain.rollout import Slot, State, adopt
-from tandem.hostside import backup, backup_archive, backup_arguments, backup_record, restore, restore_parts, state
+from tandem.domain.rollout import Slot, State, Webui, adopt
+from tandem.domain.webui_switch import CLOSED
+from tandem.hostside import (
+    ask_webui,
+    backup,
+    backup_archive,
+    backup_arguments,
+    backup_record,
+    restore,
+    restore_parts,
+    state,
+    webui_slots,
+)
 from tandem.hostside.backup import NotBackedUp
+from tandem.hostside.backup_person import NotProven
+from tandem.hostside.backup_staging import Staged
 from tandem.hostside.paths import Paths
+from tandem.hostside.restore import NotRestored, Taken
+from tandem.hostside.traffic import NotTaken
+from tests.unit.serving import program
 from tests.unit.test_backup import Key, new_key
 
 UNIT = """[Container]
@@ -114,6 +132,16 @@ def test_a_backup_holds_what_people_left_and_no_plain_copy_stays(tmp_path: Path,
     assert "sk-one-secret-key" not in said + json.dumps(record)
 
 
+@pytest.mark.parametrize("name", ["a\\b.pdf", "a\nb.pdf", "\udcff.pdf", "..a"])
+def test_whatever_people_call_their_files_they_come_back(name: str, tmp_path: Path, key: Key) -> None:
+    paths = made(tmp_path / "host", key)
+    (paths.root / "var/lib/tandem/webui/blue/uploads" / name).write_text("theirs")
+    backup.run(paths, "a test", quiet)
+    (tmp_path / "taken").mkdir()
+    backup_archive.unseal(paths.root / "var/backups/tandem" / kept(paths)[0], key.private, tmp_path / "taken")
+    assert (tmp_path / "taken/webui/uploads" / name).read_text() == "theirs"
+
+
 def test_without_settings_there_is_no_backup_and_a_warning(tmp_path: Path, key: Key) -> None:
     paths = made(tmp_path, key)
     (tmp_path / "etc/tandem/backup.json").unlink()
@@ -148,6 +176,60 @@ def test_a_target_gets_each_backup_and_a_failing_one_is_told(tmp_path: Path, key
     with pytest.raises(NotBackedUp, match="false did not copy it"):
         backup.run(paths, "a test", quiet)
     assert "did not copy it" in backup_record.look(paths)["warnings"][0]
+
+
+def test_one_that_could_not_be_proven_takes_the_place_of_no_good_one(
+    tmp_path: Path, key: Key, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = made(tmp_path, key)
+    backup.run(paths, "a test", quiet)
+    (good,) = kept(paths)
+
+    def unproven(_paths: Paths, _copy: Staged) -> str:
+        raise NotProven("it does not start")
+
+    monkeypatch.setattr(backup, "prove", unproven)
+    settings = tmp_path / "etc/tandem/backup.json"
+    settings.write_text(json.dumps({**json.loads(settings.read_text()), "verify": True}))
+    for _ in range(2):
+        with pytest.raises(NotBackedUp, match=r"does not start.*is kept as .*unproven\.tar\.age until the next try"):
+            backup.run(paths, "a test", quiet)
+    assert kept(paths) == [good]
+    archive = tmp_path / "var/backups/tandem/unproven.tar.age"
+    (tmp_path / "taken").mkdir()
+    assert backup_archive.unseal(archive, key.private, tmp_path / "taken").chats == 3
+    assert (archive.parent / "latest.tar.age").resolve().name == good
+    monkeypatch.setattr(backup, "prove", lambda _paths, _copy: "proven")
+    backup.run(paths, "a test", quiet)
+    assert not archive.exists()
+
+
+def test_a_target_that_fails_every_day_does_not_fill_the_disk(tmp_path: Path, key: Key) -> None:
+    paths = made(tmp_path, key, target=["false"], keep={"daily": 1, "weekly": 0, "monthly": 0})
+    old = tmp_path / "var/backups/tandem/tandem-h-20200101T000000Z.tar.age"
+    old.parent.mkdir(parents=True)
+    old.write_text("old")
+    with pytest.raises(NotBackedUp, match="did not copy it"):
+        backup.run(paths, "a test", quiet)
+    assert not old.exists()
+    assert len(kept(paths)) == 1
+
+
+def test_the_new_one_stays_although_a_wrong_clock_says_that_others_are_newer(tmp_path: Path, key: Key) -> None:
+    paths = made(tmp_path, key, keep={"daily": 1, "weekly": 0, "monthly": 0})
+    later = tmp_path / "var/backups/tandem/tandem-h-20990101T000000Z.tar.age"
+    later.parent.mkdir(parents=True)
+    later.write_text("of a day when the clock was wrong")
+    backup.run(paths, "a test", quiet)
+    assert (later.parent / "latest.tar.age").exists()
+
+
+def test_settings_that_cannot_be_read_are_a_warning(tmp_path: Path, key: Key) -> None:
+    paths = made(tmp_path, key)
+    (tmp_path / "etc/tandem/backup.json").write_text('{"recipients": [')
+    seen = backup_record.look(paths)
+    assert (seen["configured"], seen["backups"]) == (True, [])
+    assert "was changed by hand" in seen["warnings"][0]
 
 
 def test_what_was_killed_leaves_nothing_after_the_next(tmp_path: Path, key: Key) -> None:
@@ -219,6 +301,10 @@ def test_a_restore_is_refused_before_anything_is_decrypted(tmp_path: Path, key: 
     archive = paths.root / "var/backups/tandem" / kept(paths)[0]
     with pytest.raises(Refused, match="2 people, 3 chats"):
         restore.restore(paths, archive, key.private, "a test", quiet)
+    now = state.load(paths.state)
+    state.save(paths.state, replace(now, webui=Webui("blue", CLOSED)))
+    with pytest.raises(Refused, match="switched to another version"):
+        restore.restore(paths, archive, key.private, "a test", quiet, replace=True)
     (paths.root / "var/lib/tandem/state.json").unlink()
     with pytest.raises(Refused, match="nothing serves yet"):
         restore.restore(paths, archive, key.private, "a test", quiet, replace=True)
@@ -231,6 +317,71 @@ def test_a_wrong_key_changes_nothing(tmp_path: Path, key: Key) -> None:
     with pytest.raises(Refused, match="not one of those"):
         restore.restore(paths, archive, new_key().private, "a test", quiet, replace=True)
     assert work(paths) == []
+
+
+def taken(paths: Paths) -> Taken:
+    """A backup's data, ready to take the place of what serves."""
+    data = paths.root / "var/lib/tandem/backup/staging-1/webui"
+    data.mkdir(parents=True)
+    (data / "of-the-backup").touch()
+    return Taken(data, data.parent, data.parent, Manifest("h", "now", "", "", "a", 1, 1, {}))
+
+
+@pytest.mark.parametrize("flaw", ["stop", "secrets", "interrupt"])
+def test_a_restore_that_fails_destroys_nothing_and_leaves_the_webui_started(
+    flaw: str, tmp_path: Path, key: Key, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = made(tmp_path / "host", key)
+    fails = 'case "$*" in "stop "*) [ -e tried ] || { touch tried; exit 1; };; esac' if flaw == "stop" else ""
+    program(tmp_path / "bin", "systemctl", f'echo "$@" >>{tmp_path}/ordered; cd {tmp_path}; {fails}')
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    exchange = restore_parts.exchange
+
+    def interrupted(one: Path, other: Path) -> None:
+        exchange(one, other)
+        monkeypatch.setattr(restore_parts, "exchange", exchange)
+        raise KeyboardInterrupt
+
+    def refused(_paths: Paths, _folder: Path) -> None:
+        raise NotTaken("the gate serves other secrets")
+
+    if flaw == "interrupt":
+        monkeypatch.setattr(restore_parts, "exchange", interrupted)
+    monkeypatch.setattr(restore_parts, "put_back", refused if flaw == "secrets" else lambda _paths, _folder: None)
+    with pytest.raises((NotRestored, NotTaken, KeyboardInterrupt)):
+        restore._switch(paths, "blue", state.load(paths.state), taken(paths), quiet)
+    assert (tmp_path / "ordered").read_text().splitlines()[-1] == "start open-webui-blue.service"
+    live = tmp_path / "host/var/lib/tandem/webui/blue"
+    assert (live / "uploads/a.pdf").read_bytes() == b"a page"
+    assert not (live / "of-the-backup").exists()
+
+
+@pytest.mark.parametrize(("chats", "enough"), [(2, True), (3, True), (4, False)])
+def test_a_chat_that_was_begun_right_after_a_restore_does_not_undo_it(
+    chats: int, enough: bool, tmp_path: Path, key: Key, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = made(tmp_path / "host", key)
+    (paths.secrets / "webui_admin_password").write_text("a-long-password")
+    monkeypatch.setattr(ask_webui, "look", lambda _order: {"seconds": 1.0, "signed_in": True, "problem": ""})
+    of_backup = Manifest("h", "now", "", "", "a", 2, chats, {})
+    if enough:
+        assert restore._serves(paths, state.load(paths.state), of_backup) == "the administrator signed in"
+        return
+    with pytest.raises(NotRestored, match="3 chats after its start"):
+        restore._serves(paths, state.load(paths.state), of_backup)
+
+
+def test_a_restore_waits_for_the_end_of_a_webui_switch(tmp_path: Path, key: Key) -> None:
+    paths = made(tmp_path / "host", key)
+    archive = tmp_path / "x.tar.age"
+    with (
+        webui_slots.only_one(paths, "a test", "switch"),
+        pytest.raises(Refused, match="being switched to another version"),
+    ):
+        restore.restore(paths, archive, key.private, "a test", quiet, replace=True)
+    state.save(paths.state, replace(state.load(paths.state), webui=Webui("blue", CLOSED)))
+    with pytest.raises(Refused, match="being switched to another version"):
+        restore.restore(paths, archive, key.private, "a test", quiet, replace=True)
 
 
 def test_the_command_line_is_read_as_the_deploys_write_it() -> None:

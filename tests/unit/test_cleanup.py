@@ -283,6 +283,23 @@ def test_what_is_listed_goes_and_nothing_else(store: Callable[..., str], here: H
     assert list(chats.parent.iterdir()) == []
 
 
+def test_only_what_is_named_as_a_rollout_is_one(
+    here: Host, ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program(tmp_path / "bin", "systemctl", "exit 1")
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/bin/none")
+    for name in ("..", ".", "x"):
+        here.file(here.paths.prober / f"{name}.jsonl")
+    for day in range(1, 13):
+        here.file(here.paths.prober / f"202611{day:02}-000000-x.jsonl")
+        (here.paths.rollouts / f"202611{day:02}-000000-x").mkdir(parents=True)
+    listed = ask()
+    assert [item["name"] for item in listed] == ["20261101-000000-x", "20261102-000000-x"]
+    ask(remove=[[item["kind"], item["name"]] for item in listed])
+    assert here.paths.state.exists()
+    assert len(list(here.paths.rollouts.iterdir())) == 10
+
+
 def test_what_is_needed_meanwhile_stays_and_is_said(store: Callable[..., str], here: Host, ask: Ask) -> None:
     here.file(here.weights / REVISIONS["gone"] / "model.safetensors")
     here.file(here.weights / REVISIONS["now"] / "model.safetensors")

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from tandem.config.notify import NotifyConfig
 from tandem.config.secrets import SecretSource
 from tandem.domain.notice import EVENTS, MOST_CHARACTERS, Notice, is_url, payload
-from tandem.hostside import notify, x509
+from tandem.hostside import backup_record, notify, x509
 from tandem.hostside.paths import Paths
 from tandem.hostside.reminder import AGAIN_SECONDS, Reminder
 from tandem.render.notify import notify_settings
@@ -252,6 +252,51 @@ def test_what_lasts_is_told_when_it_begins_and_once_a_day(
     Reminder(paths).look()
     eventually(lambda: reminded() == [drift, drift, backup, backup])
     assert stat.S_IMODE((tmp_path / "run/tandem/told.json").stat().st_mode) == 0o600
+
+
+def configured(root: Path) -> None:
+    keep = {"daily": 7, "weekly": 4, "monthly": 6}
+    settings = {"recipients": [], "directory": "/b", "keep": keep, "target": [], "verify": True, "warn_after_hours": 24}
+    (root / "etc/tandem/backup.json").write_text(json.dumps(settings))
+    (root / "var/lib/tandem").mkdir(parents=True)
+
+
+def test_a_backup_that_grows_older_is_told_once_a_day(
+    reminded: Callable[[], list[tuple[str, str]]], paths: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configured(tmp_path)
+    now = [1000.0]
+    boot = backup_record.moment().boot_id
+    backup_record.record_file(paths).write_text(json.dumps({"boot_id": boot, "boot_seconds": -30 * 3600.0}))
+    monkeypatch.setattr(time, "clock_gettime", lambda _: now[0])
+    for _ in range(3):
+        Reminder(paths).look()
+        now[0] += 3600
+    time.sleep(0.3)
+    eventually(lambda: len(reminded()) == 1)
+    assert reminded()[0][1].startswith("the last backup is 30 hours old")
+
+
+def test_one_backup_that_failed_is_told_once(
+    reminded: Callable[[], list[tuple[str, str]]], paths: Paths, tmp_path: Path
+) -> None:
+    configured(tmp_path)
+    (tmp_path / "units").write_text(unit_block("tandem-backup", "failed", "failed"))
+    boot = backup_record.moment()
+    last = {"boot_id": boot.boot_id, "boot_seconds": boot.boot_seconds, "failed": "no room"}
+    backup_record.record_file(paths).write_text(json.dumps(last))
+    Reminder(paths).look()
+    time.sleep(0.3)
+    eventually(lambda: reminded() == [("failed-backup", "the last backup failed: no room")])
+
+
+def test_settings_of_backups_that_cannot_be_read_stop_no_look(
+    reminded: Callable[[], list[tuple[str, str]]], paths: Paths, tmp_path: Path
+) -> None:
+    (tmp_path / "etc/tandem/backup.json").write_text("[")
+    Reminder(paths).look()
+    eventually(lambda: len(reminded()) == 1)
+    assert "backups can't be looked at" in reminded()[0][1]
 
 
 def test_what_ended_and_began_again_is_told_again(

@@ -192,6 +192,8 @@ def test_the_release_that_does_not_serve_can_be_had_again(outcome: str, words: s
     assert "2026-11-02" in text
     assert ": it was slow" in text
     assert f"{words}: pyinfra INVENTORY deploys/upgrade.py --data release=z (it took 1 min 1 s to start" in text
+    named = " ".join(lines(idle(past={**past, "release": "2026.10"})))
+    assert 'release="2026.10"\'' in named, "pyinfra reads a bare 2026.10 as the number 2026.1"
     assert words not in said(past=past), "no other upgrade is offered while one is under way"
 
 
