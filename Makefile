@@ -12,7 +12,8 @@ PACKAGES := python3-venv mmdebstrap systemd-container nftables iproute2 podman b
 APART := $(addprefix tests/unit/test_,$(addsuffix .py,ask_case backup backup_run calibration cleanup engines flips guard knobs load \
 	notify prober reserve restore_secrets rollouts sqlite_copy webui_switch))
 # Whole hosts made for one case each, and an upgrade killed at many moments: minutes apiece, so they run in the campaign.
-LONG := $(addprefix tests/faults/test_,backup.py webui_upgrade.py bad_upgrades.py upgrade_crash.py upgrade_faults.py engine_faults.py)
+LONG := $(addprefix tests/faults/test_,backup.py webui_upgrade.py bad_upgrades.py upgrade_crash.py upgrade_faults.py \
+	upgrade_host.py engine_faults.py webui_settings.py)
 
 .PHONY: rehearse test lint unit host e2e faults bench campaign bundle clean packages
 

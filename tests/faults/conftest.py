@@ -1,4 +1,4 @@
-"""Rehearsal hosts for the fault tests: gpu1 as `make rehearse` left it, and gpu2, which these tests make and remove."""
+"""Rehearsal hosts for the fault tests: gpu1 as `make rehearse` left it; gpu2 and knob1, which they make and remove."""
 
 import os
 import random
@@ -11,9 +11,11 @@ from tandem.rehearsal import host
 from tandem.rehearsal.inventory import STATE
 from tests.faults.deploying import Workplace
 from tests.faults.onhost import OnHost
+from tests.faults.upgrading import Knobbed
 
 SERVED = os.environ.get("TANDEM_SERVED_HOST", "gpu1")
 SPARE = os.environ.get("TANDEM_SPARE_HOST", "gpu2")
+KNOBBED = os.environ.get("TANDEM_KNOB_HOST", "knob1")
 
 
 @pytest.fixture(scope="session")
@@ -72,3 +74,20 @@ def packaged(spare: str, tmp_path_factory: pytest.TempPathFactory) -> str:
         ended = work.run(work.inventory(spare), "tests/faults/deploys/packages.py")
         assert ended.status == 0, ended.output
     return spare
+
+
+@pytest.fixture(scope="session")
+def knobbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Knobbed]:
+    """A host that serves a good release of engines with knobs. TANDEM_KEEP_KNOB_HOST=1 takes the one that is there,
+    and leaves it.
+    """
+    kept = os.environ.get("TANDEM_KEEP_KNOB_HOST") == "1"
+    if not (kept and KNOBBED in host.names(STATE)):
+        made_anew(KNOBBED)
+    host.boot(STATE, KNOBBED)
+    found = Knobbed(KNOBBED, Workplace(tmp_path_factory.mktemp("knobbed") / "work"))
+    ended = found.install()
+    assert ended.status == 0, ended.output
+    yield found
+    if not kept:
+        host.remove(STATE, KNOBBED)

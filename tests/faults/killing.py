@@ -1,4 +1,4 @@
-"""Kills an install with kill -9 in the middle of an operation, as a crash of the operator's machine would."""
+"""Kills a deploy with kill -9 in the middle of an operation, as a crash of the operator's machine would."""
 
 import random
 import time
@@ -26,10 +26,10 @@ class Killed:
 
 
 def kill_at(
-    workplace: Workplace, inventory: str, wanted: Callable[[str], bool], delay_seconds: float
+    workplace: Workplace, inventory: str, wanted: Callable[[str], bool], delay_seconds: float, deploy: str = INSTALL
 ) -> Killed | Ended:
-    """Starts an install and kills it in the first operation that is ``wanted``; without one it ends by itself."""
-    running = workplace.start(inventory, INSTALL)
+    """Starts a deploy and kills it in the first operation that is ``wanted``; without one it ends by itself."""
+    running = workplace.start(inventory, deploy)
     deadline = time.monotonic() + LIMIT_SECONDS
     while running.process.poll() is None:
         found = [name for name in _begun(running) if wanted(name)]

@@ -1,37 +1,13 @@
 """Bad releases on a host: each is undone by itself before more than the canary's share of the users meets it."""
 
-import os
-from collections.abc import Iterator
 from contextlib import nullcontext
 from typing import Final
 
-import pytest
-
-from tandem.rehearsal import host
-from tandem.rehearsal.inventory import STATE
 from tandem.rehearsal.programs.knobs.settings import Knobs
 from tests.faults.bad_releases import KINDS, PHASES, Kind, some
-from tests.faults.deploying import Workplace
 from tests.faults.upgrading import AT_ONCE, GOOD, Course, Knobbed
 
-HOST: Final = os.environ.get("TANDEM_KNOB_HOST", "knob1")
 HEAD: Final = ("kind", "found in", "share", "staged to found", "compared to found", "why")
-
-
-@pytest.fixture(scope="module")
-def knobbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Knobbed]:
-    """A host that serves the good release. TANDEM_KEEP_KNOB_HOST=1 takes the one that is there, and leaves it."""
-    kept = os.environ.get("TANDEM_KEEP_KNOB_HOST") == "1"
-    if not (kept and HOST in host.names(STATE)):
-        host.remove(STATE, HOST)
-        host.create(STATE, HOST, lambda _sentence: None)
-    host.boot(STATE, HOST)
-    found = Knobbed(HOST, Workplace(tmp_path_factory.mktemp("knobbed") / "work"))
-    ended = found.install()
-    assert ended.status == 0, ended.output
-    yield found
-    if not kept:
-        host.remove(STATE, HOST)
 
 
 def row(kind: Kind, course: Course) -> str:

@@ -75,6 +75,7 @@ class Knobbed:
 
     name: str
     workplace: Workplace
+    cards: tuple[int, ...] = (0, 1)
 
     def inventory(self, wanted: str, knobs: Knobs, pacing: Mapping[str, Any]) -> str:
         """The inventory that declares the good release and ``wanted`` (which may be the good one)."""
@@ -89,7 +90,7 @@ class Knobbed:
             {
                 "release": wanted,
                 "releases": declared,
-                "engine": {"ready_timeout_seconds": 40, "shutdown_timeout_seconds": 10},
+                "engine": {"cards": list(self.cards), "ready_timeout_seconds": 40, "shutdown_timeout_seconds": 10},
                 "edge": {**data["edge"], "clients": {"default": CLIENT}},
                 "upgrade": {**pacing, "comparison": comparison},
             },
@@ -117,16 +118,23 @@ class Knobbed:
         self.workplace.run(self.inventory(wanted, knobs, PACING), ROLLBACK)
         self.course(120)
 
+    def state(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(OnHost(self.name).shell("cat /var/lib/tandem/state.json"))
+        return found
+
     def load(self) -> Load:
         """Users that ask what is in no case."""
+        mix = Mix(official_new=0, official_kept=3, raw_back_to_back=0, raw_thinking=0, http2_streams=3, websockets=0,
+                  pause_seconds=0.02, most_seconds=900.0)  # fmt: skip
+        return Load(self.door(), counting(TOKENS), mix)
+
+    def door(self) -> Door:
+        """How users get in: it is another one after a boot."""
         there = OnHost(self.name)
         logins = json.loads(there.shell("tandemctl credentials --json"))
         ca_file = self.workplace.folder / "ca.crt"
         ca_file.write_text(there.shell(f"cat {shlex.quote(logins['ca_file'])}"))
-        door = Door(host.load(STATE, self.name).address, 443, logins["keys"]["default"], "gpt-oss-20b", str(ca_file))
-        mix = Mix(official_new=0, official_kept=3, raw_back_to_back=0, raw_thinking=0, http2_streams=3, websockets=0,
-                  pause_seconds=0.02, most_seconds=900.0)  # fmt: skip
-        return Load(door, counting(TOKENS), mix)
+        return Door(host.load(STATE, self.name).address, 443, logins["keys"]["default"], "gpt-oss-20b", str(ca_file))
 
 
 def _place(record: Mapping[str, Any]) -> tuple[float, str, int, str]:
