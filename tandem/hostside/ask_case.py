@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any, Final
 
@@ -26,11 +26,32 @@ _TOKENS: Final = ("content", "reasoning", "reasoning_content", "tool_calls")
 
 @dataclass(frozen=True)
 class Told:
-    """``error``: what came in place of the rest of the answers, in a word or two. ``token_gap_seconds``: the mean."""
+    """``error``: what came in place of the rest of the answers, in a word or two. ``token_gap_seconds``: the mean from
+    one token to the next, however many came in one event.
+    """
 
     transcript: Transcript
     token_gap_seconds: float | None = None
     error: str | None = None
+
+
+@dataclass
+class _Heard:
+    """Of one stream. ``moments``: when its events with tokens came; ``tokens``: how many it had by the engine's count,
+    0 if it did not say.
+    """
+
+    moments: list[float] = field(default_factory=list)
+    tokens: int = 0
+
+    @property
+    def span_seconds(self) -> float:
+        return self.moments[-1] - self.moments[0] if self.moments else 0.0
+
+    @property
+    def gaps(self) -> int:
+        """From token to token, in that time. Each event had one at least; vLLM sends the first by itself."""
+        return max(self.tokens, len(self.moments)) - 1 if len(self.moments) > 1 else 0
 
 
 class _Failed(Exception):
@@ -67,13 +88,12 @@ def ask_case(
     spent, gaps, error = 0.0, 0, None
     for _ in case.turns:
         try:
-            answer, marks = _ask(json.dumps(body(case, model, said)), _streams(case), port, key, limit)
+            answer, heard = _ask(json.dumps(_counted(case, body(case, model, said))), _streams(case), port, key, limit)
         except _Failed as failed:
             error = str(failed)
             break
         answers.append(answer)
-        if len(marks) > 1:
-            spent, gaps = spent + marks[-1] - marks[0], gaps + len(marks) - 1
+        spent, gaps = spent + heard.span_seconds, gaps + heard.gaps
         if answer.status != 200:
             break
         said.append(completion(case, answer).text)
@@ -84,8 +104,13 @@ def _streams(case: Case) -> bool:
     return bool(case.request.get("stream"))
 
 
-def _ask(text: str, streams: bool, port: int, key: str, limit_seconds: float) -> tuple[Answer, list[float]]:
-    """The answer, and when its events with tokens came. Raises _Failed, in time."""
+def _counted(case: Case, body: dict[str, Any]) -> dict[str, Any]:
+    """The request, which also asks how many tokens a stream had. One that is to be refused stays as it is."""
+    return body if case.kind == "error" or not _streams(case) else {"stream_options": {"include_usage": True}, **body}
+
+
+def _ask(text: str, streams: bool, port: int, key: str, limit_seconds: float) -> tuple[Answer, _Heard]:
+    """The answer, and what was heard of its tokens. Raises _Failed, in time."""
     headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=limit_seconds)
     over = threading.Event()
@@ -97,9 +122,9 @@ def _ask(text: str, streams: bool, port: int, key: str, limit_seconds: float) ->
             response = connection.getresponse()
             if response.status >= 500:
                 raise _Failed(f"status {response.status}")
-            marks: list[float] = []
+            heard = _Heard()
             events = streams and response.status == 200
-            pieces = _events(response, marks) if events else [_whole(response)]
+            pieces = _events(response, heard) if events else [_whole(response)]
             ended = time.monotonic()
             if over.is_set():
                 raise _Failed("timeout")
@@ -107,8 +132,8 @@ def _ask(text: str, streams: bool, port: int, key: str, limit_seconds: float) ->
         raise _Failed("timeout" if over.is_set() else _kind(error)) from None
     finally:
         connection.close()
-    first = marks[0] - started if marks else None
-    return Answer(response.status, tuple(pieces), ended - started, first), marks
+    first = heard.moments[0] - started if heard.moments else None
+    return Answer(response.status, tuple(pieces), ended - started, first), heard
 
 
 def _kind(error: Exception) -> str:
@@ -153,8 +178,8 @@ def _whole(response: http.client.HTTPResponse) -> str:
     return received.decode()
 
 
-def _events(response: http.client.HTTPResponse, marks: list[float]) -> list[str]:
-    """The payloads of an event stream; ``marks`` gets the moment of each that has a token."""
+def _events(response: http.client.HTTPResponse, heard: _Heard) -> list[str]:
+    """The payloads of an event stream; ``heard`` gets the moment of each that has a token."""
     pieces: list[str] = []
     received = 0
     while line := response.readline(MOST_BYTES):
@@ -164,7 +189,7 @@ def _events(response: http.client.HTTPResponse, marks: list[float]) -> list[str]
         name, _, value = line.decode().rstrip("\r\n").partition(":")
         if name == "data":
             pieces.append(value.removeprefix(" "))
-            _look(pieces[-1], marks)
+            _look(pieces[-1], heard)
         elif name not in ("", "event", "id", "retry") or received > MOST_BYTES:
             raise _Failed("malformed")
     if DONE not in pieces:
@@ -172,7 +197,7 @@ def _events(response: http.client.HTTPResponse, marks: list[float]) -> list[str]
     return pieces
 
 
-def _look(event: str, marks: list[float]) -> None:
+def _look(event: str, heard: _Heard) -> None:
     if event == DONE:
         return
     chunk = parsed(event)
@@ -181,7 +206,11 @@ def _look(event: str, marks: list[float]) -> None:
     if "error" in chunk:
         raise _Failed("error in stream")
     if _has_token(chunk):
-        marks.append(time.monotonic())
+        heard.moments.append(time.monotonic())
+    usage = chunk.get("usage")
+    tokens = usage.get("completion_tokens") if isinstance(usage, dict) else None
+    if type(tokens) is int:
+        heard.tokens = tokens
 
 
 def _has_token(chunk: dict[str, Any]) -> bool:

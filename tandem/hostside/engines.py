@@ -150,14 +150,14 @@ class Watcher:
 
     def try_completion(self, unit: str, port: int, model: str) -> Completion | None:
         """What a real request to it says: its completion, or None."""
-        started = _started([unit]).get(unit)
+        started = process_starts([unit]).get(unit)
         try:
             key = self._paths.upstream_key.read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError):
             return None
         answer = probe_one(Target(unit, f"http://127.0.0.1:{port}", model), key, COMPLETION_TIMEOUT_SECONDS)
         now = time.monotonic()
-        if not answer.ready or _started([unit]).get(unit) != started:
+        if not answer.ready or process_starts([unit]).get(unit) != started:
             return None
         return Completion(boot_seconds(), None if started is None else round(now - started, 3), started)
 
@@ -167,7 +167,7 @@ class Watcher:
                 names = list(self._engines)
                 completed = [unit for unit, engine in self._engines.items() if engine.completion]
             shown = units.show(names) if names else {}
-            starts = _started(completed) if completed else {}
+            starts = process_starts(completed) if completed else {}
             with self._guarded:
                 self._shown, self._shown_at, self._starts = shown, time.monotonic(), starts
             self._closed.wait(self.pace.look_seconds)
@@ -218,7 +218,7 @@ class _Engine:
             self.stopped.wait(self._watcher.pace.prove_seconds)
 
 
-def _started(names: Iterable[str]) -> dict[str, float]:
+def process_starts(names: Iterable[str]) -> dict[str, float]:
     """When the main process of each unit started, in seconds of the monotonic clock; those that run only."""
     command = ["systemctl", "show", "--property", "Id,MainPID,ExecMainStartTimestampMonotonic"]
     command += [f"{name}.service" for name in names]

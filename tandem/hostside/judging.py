@@ -1,7 +1,6 @@
 """Brings samples, users' requests and the judge together, and keeps its verdicts."""
 
 import json
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -42,20 +41,20 @@ class Judging:
         self._step: tuple[str, int] | None = None
         self._began = boot_seconds()
         self._judged = self._failures = 0
-        self._read_at, self._unsettled = 0.0, -math.inf
+        self._read_at = 0.0
+        self._unsettled: float | None = boot_seconds()
 
     def verdict(self, state: State, arrived: bool = True) -> Verdict | None:
-        """``arrived``: the engines that the step wants are ready. What users meet before, and right after, is not
-        counted: while a host boots nothing answers, whichever release it is asked of.
+        """``arrived``: the engines that the step wants are ready. Until they first are, and right after, what users
+        meet is not counted: the host may have booted, and then nothing answers, whichever release it is asked of. From
+        then on every request counts.
         """
         rollout = state.rollout
         if rollout is None:
             return None
         if (rollout.id, rollout.step) != self._step:
             self._begin(rollout)
-        if not arrived:
-            self._unsettled = boot_seconds()
-        if boot_seconds() - self._unsettled < SETTLED_SECONDS:
+        if not self._settled(arrived):
             self.log.skip()
         elif boot_seconds() - self._read_at >= READ_LOG_SECONDS:
             self._read_at = boot_seconds()
@@ -78,6 +77,13 @@ class Judging:
         else:
             self.last = judge(seen, wanted)
         return self.last
+
+    def _settled(self, arrived: bool) -> bool:
+        if self._unsettled is not None:
+            self._unsettled = self._unsettled if arrived else boot_seconds()
+            if boot_seconds() - self._unsettled >= SETTLED_SECONDS:
+                self._unsettled = None
+        return self._unsettled is None
 
     def _due(self, samples: Sequence[Mapping[str, Any]], failures: int) -> bool:
         """A long window takes a second to be judged: anew when it has grown a little, or when something failed."""

@@ -15,6 +15,7 @@ MOST_CARDS: Final = 100
 MOST_BYTES: Final = 1 << 20
 COMPLETION_TOKENS: Final = 8
 STATUS_TIMEOUT_SECONDS: Final = 5.0
+CLOSED: Final = "not listening yet"
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def probe_one(target: Target, key: str, timeout_seconds: float) -> Answer:
             )
             ready, why = judge_completion(status, body)
     except ConnectionRefusedError:
-        ready, why = False, "not listening yet"
+        ready, why = False, CLOSED
     except TimeoutError:
         ready, why = False, f"no answer within {timeout_seconds:.3g} s"
     except (OSError, http.client.HTTPException) as error:

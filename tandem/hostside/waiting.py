@@ -3,12 +3,13 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent import futures
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from tandem.hostside.failed import Failed
 from tandem.hostside.paths import Paths
 from tandem.hostside.probe import Answer, Target, probe
+from tandem.hostside.starts import Starts
 from tandem.hostside.units import Unit, last_lines, restart, show
 
 MOST_RESTARTS = 3
@@ -32,11 +33,14 @@ class Pace:
 
 @dataclass
 class Wait:
-    """One wait. ``ready_after``: the second at which a unit answered; ``answers``: the last answer of each unit."""
+    """One wait. ``ready_after``: the second at which a unit answered; ``answers``: the last answer of each unit;
+    ``asked_at``: when they were last asked, by the monotonic clock.
+    """
 
     targets: Sequence[Target]
     timeout_seconds: float
     started: float = field(default_factory=time.monotonic)
+    asked_at: float = 0.0
     ready_after: dict[str, float] = field(default_factory=dict)
     answers: dict[str, Answer] = field(default_factory=dict)
     restarts_before: dict[str, int] = field(default_factory=dict)
@@ -68,32 +72,42 @@ def wait_ready(
 ) -> str:
     """Ask until all answer at the same time; returns the last line. Raises NotReady if that will not be in time.
 
+    How long engines took to start is written down where that could be seen. Raises OSError if it can't be.
     ``restart_webui_after_seconds``: restart a WebUI once that has not answered by then. Only for one without data: a
     restart could cut a migration of its database. None: never.
     """
     pace = pace or Pace()
-    wait = Wait(targets, timeout_seconds)
+    wait, starts = Wait(targets, timeout_seconds), Starts(paths)
+    engines = {target.unit for target in targets if target.model is not None}
     told = wait.started
     with ThreadPoolExecutor(max_workers=1) as asker:
         asked = targets
-        asking = asker.submit(probe, asked, key, _patience(wait, pace))
+        asking = _ask(asker, asked, key, wait, pace)
         while True:
             futures.wait([asking], timeout=pace.ask_seconds)
             if asking.done():
                 _note(wait, asking.result())
+                starts.note({unit: one for unit, one in asking.result().items() if unit in engines}, wait.asked_at)
                 still_open = [target for target in targets if target.unit not in wait.ready_after]
                 if not still_open and len(asked) == len(targets):
                     return wait.line()
                 # Once the last one answers, all are asked again: an early one may have died since.
                 asked = still_open or targets
                 time.sleep(pace.ask_seconds if still_open else 0)
-                asking = asker.submit(probe, asked, key, _patience(wait, pace))
+                asking = _ask(asker, asked, key, wait, pace)
             _give_up_if_hopeless(wait, paths)
             if restart_webui_after_seconds is not None and wait.elapsed_seconds >= restart_webui_after_seconds:
                 _restart_hung_webui(wait, tell)
             if time.monotonic() - told >= pace.tell_seconds:
                 told = time.monotonic()
                 tell(wait.line())
+
+
+def _ask(
+    asker: ThreadPoolExecutor, targets: Sequence[Target], key: str, wait: Wait, pace: Pace
+) -> Future[dict[str, Answer]]:
+    wait.asked_at = time.monotonic()
+    return asker.submit(probe, targets, key, _patience(wait, pace))
 
 
 def _give_up_if_hopeless(wait: Wait, paths: Paths) -> None:

@@ -6,6 +6,7 @@ import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -13,7 +14,8 @@ from typing import Final
 import pytest
 
 from tandem.hostside import lock
-from tests.faults.local_host import PACING, LocalHost, local_host
+from tandem.hostside.sight import read_sight
+from tests.faults.local_host import GOOD, PACING, LocalHost, local_host
 from tests.faults.local_kills import FINISHED, UNDONE, Witness, exposed, served, settled, users, wanted
 from tests.faults.local_services import KEY, MODEL
 from tests.faults.local_users import ask
@@ -156,6 +158,35 @@ def test_a_boot_in_any_phase_ends_as_without_it(tmp_path: Path, back: bool) -> N
         assert host.two_on_a_card == []
         assert len({one["boot_id"] for one in host.history()}) > 1
         assert ask(MODEL, KEY) == ""
+
+
+def test_what_users_meet_while_a_host_boots_undoes_no_good_release(tmp_path: Path) -> None:
+    with local_host(tmp_path) as host, users() as asking:
+        assert host.begin(pacing=LONG).status == 0
+        exposed(host)
+        host.power_off()
+        host.declare("green", replace(GOOD, start_seconds=8.0))
+        host.boot()
+        host.until(lambda: counted(host, "requests") >= 10, 90)
+        assert (host.state().phase, counted(host, "failures")) == ("shifting", 0), host.told()
+        assert len(asking.troubles) > 10
+
+
+def counted(host: LocalHost, what: str) -> int:
+    """Of the users' requests to the new release in this step, by the guard's own word."""
+    seen = read_sight(host.paths) or {}
+    return int(seen.get("traffic", {}).get("green", {}).get(what, 0))
+
+
+def test_a_release_that_fails_users_as_soon_as_it_has_some_is_undone(tmp_path: Path) -> None:
+    with local_host(tmp_path) as host, users():
+        host.declare("green", replace(GOOD, stranger_fail_share=1.0))
+        assert host.begin(pacing=LONG).status == 0
+        host.until(host.over, 120)
+        settled(host, UNDONE)
+        past = host.state().past
+        assert past
+        assert "requests failed on the new side, 0 of" in past.why
 
 
 def booted(host: LocalHost, boot_seconds: int) -> None:

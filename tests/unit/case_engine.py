@@ -17,8 +17,10 @@ DEFAULT: Final = "I do not know."
 
 @dataclass
 class Temper:
-    """``answers``: by question. ``ending``: how a stream ends: whole, cut, hang, garbage, error or drip (one byte at a
-    time, for ever). ``before``: called with each question. ``asked`` keeps the bodies, ``open`` counts requests now.
+    """``answers``: by question. ``event_words``: so many come at once, after the first. ``counts``: the tokens that it
+    says an answer had when it is asked for them, None: its words, 0: it says nothing. ``ending``: how a stream ends:
+    whole, cut, hang, garbage, error or drip (one byte at a time, for ever). ``before``: called with each question.
+    ``asked`` keeps the bodies, ``open`` counts requests now.
     """
 
     answers: Mapping[str, str] = field(default_factory=dict)
@@ -27,6 +29,8 @@ class Temper:
     ending: str = "whole"
     first_token_seconds: float = 0.0
     gap_seconds: float = 0.0
+    event_words: int = 1
+    counts: int | None = None
     ready: bool = True
     context: int = 131072
     running: int = 0
@@ -80,7 +84,7 @@ def engine(temper: Temper) -> Iterator[int]:
                 return
             text, model = temper.answers.get(question, DEFAULT), temper.model or body["model"]
             if body.get("stream"):
-                self._stream(text, model)
+                self._stream(text, model, bool(body.get("stream_options", {}).get("include_usage")))
             else:
                 message = {"role": "assistant", "content": text}
                 choice = {"index": 0, "message": message, "finish_reason": "stop"}
@@ -88,16 +92,20 @@ def engine(temper: Temper) -> Iterator[int]:
                 time.sleep(temper.first_token_seconds)
                 self._send(200, json.dumps(whole).encode(), cut=temper.ending == "cut")
 
-        def _stream(self, text: str, model: str) -> None:
+        def _stream(self, text: str, model: str, counted: bool) -> None:
             self.send_response(200)
             self.send_header("Content-Type", "text/event-stream; charset=utf-8")
             self.send_header("Transfer-Encoding", "chunked")
             self.end_headers()
             self._event(model, {"role": "assistant", "content": ""})
             time.sleep(temper.first_token_seconds)
-            for number, word in enumerate(text.split(" ")):
+            words, piece = text.split(" "), ""
+            for number, word in enumerate(words):
                 time.sleep(temper.gap_seconds if number else 0)
-                self._event(model, {"content": f" {word}" if number else word})
+                piece += f" {word}" if number else word
+                if number % temper.event_words == 0 or number + 1 == len(words):
+                    self._event(model, {"content": piece})
+                    piece = ""
             if temper.ending == "hang":
                 stopped.wait()
             if temper.ending == "drip":
@@ -112,12 +120,20 @@ def engine(temper: Temper) -> Iterator[int]:
             if temper.ending == "error":
                 self._chunk(b'data: {"error": {"message": "no", "type": "InternalServerError", "code": 500}}\n\n')
             self._event(model, {}, "stop")
+            tokens = len(words) if temper.counts is None else temper.counts
+            if counted and tokens:
+                self._usage(model, tokens)
             self._chunk(b"data: [DONE]\n\n")
             self._chunk(b"")
 
         def _event(self, model: str, delta: dict[str, Any], finish: str | None = None) -> None:
             choices = [{"index": 0, "delta": delta, "finish_reason": finish}]
             found = {"id": "c-1", "object": "chat.completion.chunk", "model": model, "choices": choices}
+            self._chunk(f"data: {json.dumps(found)}\n\n".encode())
+
+        def _usage(self, model: str, tokens: int) -> None:
+            usage = {"prompt_tokens": 3, "completion_tokens": tokens, "total_tokens": tokens + 3}
+            found = {"id": "c-1", "object": "chat.completion.chunk", "model": model, "choices": [], "usage": usage}
             self._chunk(f"data: {json.dumps(found)}\n\n".encode())
 
         def _chunk(self, data: bytes) -> None:

@@ -25,8 +25,8 @@ class Behaviour:
 
 
 @contextmanager
-def serving(behaviour: Behaviour) -> Iterator[int]:
-    """Serve on a free loopback port; yields the port."""
+def serving(behaviour: Behaviour, port: int = 0) -> Iterator[int]:
+    """Serve on this loopback port, or on a free one; yields the port."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -53,7 +53,7 @@ def serving(behaviour: Behaviour) -> Iterator[int]:
             pass
 
     stopped = threading.Event()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
     try:

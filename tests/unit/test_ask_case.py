@@ -35,7 +35,43 @@ def test_a_right_answer_has_its_times_and_nothing_else() -> None:
     assert 0.2 <= (found.first_token_seconds or 0) < 1
     assert 0.018 <= (found.token_gap_seconds or 0) < 0.2
     assert 0.58 <= (found.total_seconds or 0) < 4
-    assert temper.asked[0] | {"messages": 0} == {"model": MODEL, "messages": 0, "stream": True, "max_tokens": 64}
+    counted = {"stream_options": {"include_usage": True}}
+    sent = {"model": MODEL, "messages": 0, "stream": True, "max_tokens": 64} | counted
+    assert temper.asked[0] | {"messages": 0} == sent
+
+
+@pytest.mark.parametrize(
+    ("event_words", "counts", "least_gap_seconds"),
+    [
+        (1, None, 0.02),
+        (4, None, 0.02),
+        (20, None, 0.02),
+        # Without a count, or with one that can't be, an event is a token.
+        (4, 0, 0.08),
+        (4, 3, 0.08),
+    ],
+)
+def test_the_time_between_tokens_does_not_depend_on_how_many_come_at_once(
+    event_words: int, counts: int | None, least_gap_seconds: float
+) -> None:
+    temper = Temper({"Capital?": "It is Ottawa" + " indeed" * 38}, gap_seconds=0.02)
+    temper.event_words, temper.counts = event_words, counts
+    found = asked(temper, case())
+    assert (found.error, found.failed) == (None, ())
+    # A moment less: an event is read a little later than it is sent. The upper bound is for a busy machine.
+    assert 0.9 * least_gap_seconds <= (found.token_gap_seconds or 0) < 2.5 * least_gap_seconds
+
+
+def test_the_time_between_tokens_is_a_mean_over_the_answers() -> None:
+    turns = tuple(Message("user", f"Q{n}?") for n in range(2))
+    temper = Temper({"Q0?": "a b c d e f g h i", "Q1?": "a"}, gap_seconds=0.05, event_words=4)
+    found = asked(temper, Case("x", "conversation", turns, {"stream": True}))
+    assert 0.045 <= (found.token_gap_seconds or 0) < 0.15
+
+
+def test_a_stream_in_one_piece_has_no_time_between_tokens() -> None:
+    found = asked(Temper({"Capital?": "Ottawa"}, counts=9), case())
+    assert (found.error, found.failed, found.token_gap_seconds) == (None, (), None)
 
 
 def test_an_answer_that_is_not_streamed_has_a_total_time_only() -> None:
@@ -125,7 +161,9 @@ def test_no_word_of_question_and_answer_is_kept() -> None:
 
 def test_a_refusal_that_is_due_is_right_and_has_no_times() -> None:
     bad = case(kind="error", expect=Expect(error_status=(400, 422)), bad_request={"max_tokens": 0})
-    assert asked(Temper(), bad) == Sample()
+    temper = Temper()
+    assert asked(temper, bad) == Sample()
+    assert temper.asked[0].keys() == {"model", "messages", "stream", "max_tokens"}
     taken = case(kind="error", expect=Expect(error_status=(400,)), bad_request={"max_tokens": 9})
     found = asked(Temper(), taken)
     assert "has status 200 where a bad request is due 400" in found.failed[0]

@@ -1,7 +1,8 @@
 """The step that is under way is judged by what was recorded of it, also where the old release is not there any more."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from tandem.domain.rollout import Slot, State, Webui
 from tandem.hostside import judging
 from tandem.hostside.judging import Judging
 from tandem.hostside.paths import Paths
-from tandem.hostside.router_log import Counted
+from tandem.hostside.router_log import Counted, RouterLog
 
 ANSWER: dict[str, Any] = {
     "first_token_seconds": 0.1,
@@ -111,3 +112,55 @@ def test_pairs_that_can_not_be_read_are_no_reason_to_look_at_the_new_release_alo
     seen = judged.verdict(state("shifting", 50, "side-by-side", "soak_end"))
     assert seen
     assert seen.outcome == "inconclusive", seen.reasons
+
+
+@pytest.fixture
+def looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """Looks once a second since the guard was started; returns how many failures of the new release were counted."""
+    lines: list[str] = []
+    now = [1000.0]
+
+    def read(log: RouterLog) -> None:
+        log.count(lines)
+        lines.clear()
+
+    monkeypatch.setattr(RouterLog, "read", read)
+    monkeypatch.setattr(judging, "boot_seconds", lambda: now[0])
+    paths = Paths(tmp_path)
+    paths.prober.mkdir(parents=True)
+    guard = Judging(paths)
+    entry = {"method": "POST", "route": "/v1/chat/completions", "slot": "green", "upstream_seconds": "0.1"}
+
+    def look(seconds: int, step: int, failures: int = 0, arrived: bool = True) -> int:
+        """``failures``: before each look."""
+        under_way = state("shifting", 50, "side-by-side", "soak_end")
+        assert under_way.rollout
+        for _ in range(seconds):
+            now[0] += 1
+            lines.extend([json.dumps({**entry, "upstream_status": "502"})] * failures)
+            guard.verdict(replace(under_way, rollout=replace(under_way.rollout, step=step)), arrived)
+        return guard.log.of("green").failures
+
+    return look
+
+
+def test_what_users_meet_while_a_host_boots_is_not_counted(looks: Callable[..., int]) -> None:
+    assert looks(60, step=3, failures=2, arrived=False) == 0
+    assert looks(2, step=3, failures=2) == 0
+    assert looks(10, step=3) == 0
+    looks(4, step=3, failures=2)
+    assert looks(2, step=3) == 8
+
+
+def test_a_release_that_fails_users_as_soon_as_it_has_some_is_seen_at_once(looks: Callable[..., int]) -> None:
+    looks(10, step=3)
+    # The first look at a step finds the old layout.
+    looks(1, step=4, arrived=False)
+    looks(1, step=4, failures=5)
+    assert looks(1, step=4) == 5
+
+
+def test_failures_of_an_engine_that_is_gone_count(looks: Callable[..., int]) -> None:
+    looks(10, step=3)
+    looks(4, step=3, failures=5, arrived=False)
+    assert looks(2, step=3, arrived=False) == 20

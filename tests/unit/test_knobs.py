@@ -342,7 +342,7 @@ def test_every_kind_of_bad_release_can_be_declared_and_has_a_twin_of_its_own() -
     # Every knob that makes something wrong is used by a kind, or is seen by itself above.
     turned = {name for kind in KINDS for knob in (kind.bad, kind.twin) for name in variables(knob)}
     assert {f"KNOB_{field.name.upper()}" for field in fields(Knobs)} - turned == {
-        "KNOB_FIRST_SECONDS", "KNOB_GAP_SECONDS", "KNOB_NOISE", "KNOB_STUCK_COUNTERS", "KNOB_WORDS_PER_EVENT",
+        "KNOB_FIRST_SECONDS", "KNOB_GAP_SECONDS", "KNOB_NOISE", "KNOB_STUCK_COUNTERS",
     }  # fmt: skip
 
 

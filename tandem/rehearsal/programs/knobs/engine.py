@@ -137,7 +137,6 @@ class Engine:
         return "abort" if half is not None else "length" if cut_short else "stop"
 
     async def _stream(self, shape: Shape, said: Said, half: int | None, number: int, reply: Reply) -> None:
-        size = len(said.tokens) if self.knobs.one_piece else self.knobs.words_per_event
         begun, piece = not shape.chat, ""
         async for place in self._paced(max(1, len(said.tokens)), number):
             if not begun and (place == 0 or not self.knobs.one_piece):
@@ -145,7 +144,8 @@ class Engine:
             if half is not None and place >= half:
                 return reply.cut()
             piece += said.tokens[place] if said.tokens else ""
-            if piece and ((place + 1) % max(1, size) == 0 or place + 1 == len(said.tokens)):
+            due = not self.knobs.one_piece and place % max(1, self.knobs.words_per_event) == 0
+            if piece and (due or place + 1 == len(said.tokens)):
                 await self._event(shape.text(piece), reply)
                 piece = ""
         for event in shape.call(said):

@@ -97,6 +97,7 @@ class Knobs:
     reworded: bool = False
     """Right answers in other words."""
     words_per_event: int = 1
+    """After the first, which comes by itself: as vLLM's ``--stream-interval`` has it."""
     comments: bool = False
     """Comment lines between the events of a stream."""
     crlf: bool = False
