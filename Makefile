@@ -30,14 +30,14 @@ lint: .venv/.ready
 	$(BIN)/mypy
 
 unit: .venv/.ready
-	$(BIN)/pytest tests/unit tests/golden $(APART:%=--ignore=%)
-	$(BIN)/pytest $(APART)
+	$(BIN)/pytest tests/unit tests/golden --durations=15 $(APART:%=--ignore=%)
+	$(BIN)/pytest --durations=15 $(APART)
 
 host: .venv/.ready
 	$(BIN)/pytest tests/host --hosts=ssh://gpu1 --ssh-config=.rehearsal/ssh_config
 
 e2e: .venv/.ready
-	$(SUDO) $(BIN)/pytest tests/e2e
+	$(SUDO) $(BIN)/pytest tests/e2e --durations=15
 
 faults: .venv/.ready
 	$(SUDO) $(BIN)/pytest tests/faults --durations=40 $(LONG:%=--ignore=%)
