@@ -18,6 +18,7 @@ Phase: TypeAlias = Literal[
 
 PHASES: Final = ("staging", "comparing", "shifting", "soaking", "finishing", "rolling_back")
 OVER: Final = ("finished", "undone")
+ENDING: Final = ("finishing", "rolling_back")
 JUDGED: Final = ("comparing", "shifting", "soaking")
 BROKE: Final = "the old release broke"
 

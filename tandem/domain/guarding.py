@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from tandem.domain.advance import OVER, Facts, Rollout, advance
+from tandem.domain.advance import ENDING, OVER, Facts, Rollout, advance
 from tandem.domain.judge import INCONCLUSIVE
 from tandem.domain.layout import Engine, Layout, Move, Routing, Seen, Stuck, next_move, wanted
 from tandem.domain.rollout import State, routing
@@ -14,7 +14,7 @@ from tandem.domain.slots import card_of
 class Sight:
     """What is seen. ``running``: also those that start or stop; ``ready``: completed a request and are sound;
     ``faults``: what broke, by engine. ``seconds`` since the last look; ``outcome`` of the judge, and its ``reasons``;
-    ``engines``: what all conversations take, in engines full of them.
+    ``engines``: what all conversations take, in engines full of them; ``lost``: why an end is not awaited any longer.
     """
 
     running: frozenset[Engine]
@@ -24,6 +24,7 @@ class Sight:
     outcome: str = INCONCLUSIVE
     reasons: tuple[str, ...] = ()
     engines: float = 0.0
+    lost: str = ""
 
 
 def decide(state: State, sight: Sight) -> tuple[Rollout | None, str]:
@@ -45,6 +46,8 @@ def decide(state: State, sight: Sight) -> tuple[Rollout | None, str]:
         new_fault=_fault(state, sight, rollout.swap.new, any_of_them=True),
         engines=sight.engines,
     )
+    if rollout.phase in ENDING and sight.lost and not rollout.held:
+        return replace(rollout, held=sight.lost), f"held: {sight.lost}"
     return advance(rollout, facts)
 
 
@@ -82,6 +85,29 @@ def target_of(state: State) -> Layout | None:
         return replace(target, routing=Routing({rollout.lean: 100}, target.routing.engines))
     engines = frozenset(Engine(state.serving, card_of(state.serving, port)) for port in current.engine_ports)
     return Layout(engines, Routing({state.serving: 100}, engines))
+
+
+def left(state: State, sight: Sight) -> int:
+    """How much differs from what is wanted: engines to stop and to start, to get ready, and to be asked or not."""
+    target = target_of(state)
+    if target is None:
+        return 0
+    now = routing(state)
+    differ = (target.running ^ sight.running, target.running - sight.ready, target.routing.engines ^ now.engines)
+    return sum(map(len, differ)) + (target.routing.weights != now.weights)
+
+
+def waits_for(state: State, sight: Sight) -> str:
+    """What is missing to what is wanted, by engine."""
+    target = target_of(state)
+    if target is None:
+        return "nothing is wanted"
+    found = [
+        sight.faults.get(one) or f"{one.unit} {'completes no request' if one in sight.running else 'does not run'}"
+        for one in sorted(target.running - sight.ready)
+    ]
+    found += [f"{one.unit} does not stop" for one in sorted(sight.running - target.running)]
+    return "; ".join(found) or "the routers do not ask what they should"
 
 
 def concerned(state: State) -> frozenset[Engine]:

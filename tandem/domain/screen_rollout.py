@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from tandem.domain.advance import ENDING
 from tandem.domain.loose import count, items, mapping, moment, number, text
 from tandem.domain.upgrade_plan import option
 from tandem.domain.weights import duration
@@ -53,12 +54,17 @@ def rollout(status: Mapping[str, Any], guard: Mapping[str, Any]) -> list[tuple[s
     lean, held, why = text(now.get("lean")), text(now.get("held")), text(now.get("why"))
     if lean:
         found.append(("LEANS", f"{_named(status, lean)} has all requests: the other side is dead"))
-    if held:
+    phase = text(now.get("phase"))
+    if held and phase in ENDING:
+        units = "journalctl -u UNIT on the host says why an engine does not start, deploys/doctor.py looks at the cards"
+        other = f". Or undo it: {ROLLBACK}" if phase == "finishing" else ""
+        found.append(("STUCK", f"{held}. Mend that, then it goes on by itself: {units}{other}"))
+    elif held:
         found.append(("HELD", f"{held}. To go on: {UPGRADE} --data move=resume"))
     if why:
         found.append(("why", why))
     found.append(("next", _next(now, guard)))
-    if now.get("phase") not in ("rolling_back", "finishing"):
+    if phase not in ENDING:
         found.append(("undo", f"{ROLLBACK} ({_way_back(status, guard, old)})"))
     return found
 

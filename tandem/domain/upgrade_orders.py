@@ -1,10 +1,18 @@
-"""What ``--data move=...`` asks of a rollout under way. Pure."""
+"""What is asked of a rollout: the order that begins it, and ``--data move=...`` under way. Pure."""
 
-from typing import Final
+import json
+from collections.abc import Mapping
+from hashlib import sha256
+from typing import Any, Final
 
 from tandem.domain.refused import Refused
 
 WORDS: Final = ("hold", "resume", "finish")
+
+
+def fingerprint(order: Mapping[str, Any]) -> str:
+    """The same for the same order, on both ends of the wire."""
+    return sha256(json.dumps(order, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def steering(value: object, why: str = "") -> list[str]:

@@ -23,7 +23,7 @@ class Look:
 
     ``refused``: the port is closed; ``answered``: /metrics was read; neither: the port is open and nothing came.
     ``running``, ``waiting``: requests; ``tokens``: read and made since the process started, None if not known;
-    ``cache``: the share of its memory for conversations that is used.
+    ``cache``: the share of its memory for conversations that is used; ``ordered``: systemd is to start or stop it.
     """
 
     boot_seconds: float
@@ -35,6 +35,7 @@ class Look:
     waiting: float = 0.0
     tokens: float | None = None
     cache: float = 0.0
+    ordered: bool = False
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,8 @@ def _fault(vital: Vital, look: Look, hang_seconds: float) -> str:
         return f"the unit of {name} has failed"
     if look.unit and more > 0:
         return f"{name} ended by itself and was started again {more} time{'s' if more > 1 else ''}"
+    if look.unit == "deactivating" and vital.was_active and look.ordered:
+        return f"{name} was told to stop or to start again: its unit is {look.unit}"
     if look.unit and vital.was_active and look.unit not in RUNNING:
         return f"{name} does not run any more: its unit is {look.unit}"
     if not vital.proven:

@@ -130,6 +130,7 @@ def _add_upgrade(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     made = {name: _command(group, name, text) for name, text in orders.items()}
     made["prepare"].add_argument("--slot", required=True, choices=SLOTS)
     made["prepare"].add_argument("--cards", required=True, type=_cards, metavar="CARD[,CARD...]")
+    made["prepare"].add_argument("--order", default="", metavar="FINGERPRINT", help="only this order may be begun")
     made["move"].add_argument("--weight", required=True, type=_share)
     made["hold"].add_argument("--why", default="")
     for command in made.values():

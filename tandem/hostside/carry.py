@@ -36,6 +36,7 @@ def repair(state: State, paths: Paths) -> list[str]:
 def start(engine: Engine, paths: Paths) -> None:
     """Lets it start, also at boot. Returns at once."""
     unit = engine_unit(engine.slot, engine.card)
+    paths.parked.mkdir(parents=True, exist_ok=True)
     (paths.parked / unit).unlink(missing_ok=True)
     sync_directory(paths.parked)
     units.start(unit)

@@ -45,6 +45,7 @@ def look(unit_name: str, port: int, shown: units.Unit | None) -> Look:
         boot_seconds=boot_seconds(),
         unit=shown.active if shown and shown.name == unit_name else "",
         restarts=shown.restarts if shown and shown.name == unit_name else 0,
+        ordered=shown.queued if shown and shown.name == unit_name else False,
         refused=refused,
         answered=bool(counters),
         running=counters.get(RUNNING, 0.0),
@@ -133,6 +134,15 @@ class Watcher:
                 return None
             before = started is not None and started != engine.completion.started
             return None if before else engine.completion
+
+    def started_again(self, unit: str) -> bool:
+        """Whether another process runs than the one that completed last, and systemd was told to start it."""
+        with self._guarded:
+            engine, shown, started = self._engines.get(unit), self.shown(unit), self._starts.get(unit)
+            if engine is None or engine.completion is None or engine.completion.started is None:
+                return False
+            by_itself = shown is not None and shown.restarts > (engine.vital.restarts or 0)
+            return started is not None and started != engine.completion.started and not by_itself
 
     def close(self) -> None:
         """Stop all threads. Those that wait for an answer end once it came or its time is over."""

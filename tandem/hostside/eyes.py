@@ -10,6 +10,7 @@ from tandem.domain.refused import Refused
 from tandem.domain.rollout import State, routing
 from tandem.hostside import carry, units
 from tandem.hostside.engines import Watcher
+from tandem.hostside.idle import Idle
 from tandem.hostside.paths import Paths
 
 
@@ -18,10 +19,11 @@ class Eyes:
     was first seen. Nothing of it is needed after a restart.
     """
 
-    def __init__(self, paths: Paths, hang_seconds: float, ready_seconds: float) -> None:
+    def __init__(self, paths: Paths, hang_seconds: float, ready_seconds: float, idle_seconds: float) -> None:
         self.paths = paths
         self.ready_seconds = ready_seconds
         self.watcher = Watcher(paths, hang_seconds)
+        self.idle = Idle(paths, idle_seconds)
         self.loading_since: dict[Engine, float] = {}
         self.broken_since: dict[Engine, float] = {}
         self._measured: set[str] = set()
@@ -29,6 +31,7 @@ class Eyes:
 
     def close(self) -> None:
         self.watcher.close()
+        self.idle.close()
 
     def see(self, state: State, now: float) -> Sight:
         """Raises Refused while systemd does not say what runs."""
@@ -45,11 +48,21 @@ class Eyes:
         faults = {one: seen[one.unit][0].fault for one in wanted if one.unit in seen and seen[one.unit][0].fault}
         faults |= self._gone(state, wanted, shown)
         completed = {one: made for one in wanted if (made := self.watcher.completes(one.unit))}
+        # A rollout has its prober.
+        asked = routing(state).engines & completed.keys() - faults.keys() if state.rollout is None else ()
+        models = {one: state.slots[one.slot].model for one in asked}
+        looks = {unit: look for unit, (_, look) in seen.items()}
+        faults = self.idle.look({one: model for one, model in models.items() if model}, wanted, looks, now) | faults
+        new = state.rollout.swap.new if state.rollout else None
+        for one in faults:
+            if one.slot == new and self.watcher.started_again(one.unit):
+                faults[one] = f"{one.unit} was started again during the rollout"
         for one in list(faults):
             since = self.broken_since.setdefault(one, now)
             made = completed.get(one)
             if made and made.boot_seconds > since:
                 self.watcher.renew(one.unit)
+                self.idle.forget(one)
                 del faults[one]
         for one in list(self.broken_since):
             # One that is looked at no more, because it is to be stopped, is as dead as it was.
@@ -57,8 +70,8 @@ class Eyes:
                 del self.broken_since[one]
         faults |= self._not_ready_in_time(state, wanted - completed.keys(), now)
         ready = frozenset(completed) - faults.keys()
-        models = {one.unit: state.slots[one.slot].model for one in wanted if one not in ready}
-        self.watcher.prove({unit: model for unit, model in models.items() if model})
+        unproven = {one.unit: state.slots[one.slot].model for one in wanted if one not in ready}
+        self.watcher.prove({unit: model for unit, model in unproven.items() if model})
         self._measure(completed)
         return Sight(running, ready, faults, engines=sum(look.cache for _, look in seen.values()))
 
@@ -102,11 +115,11 @@ class Eyes:
 
     def shown(self, sight: Sight) -> dict[str, dict[str, Any]]:
         """Every engine that is looked at, for readers."""
-        ready = {one.unit for one in sight.ready}
+        ready, faults = {one.unit for one in sight.ready}, {one.unit: fault for one, fault in sight.faults.items()}
         return {
             unit: {
                 "ready": unit in ready,
-                "fault": vital.fault,
+                "fault": faults.get(unit, vital.fault),
                 "running": look.running,
                 "waiting": look.waiting,
                 "tokens": look.tokens,

@@ -3,7 +3,6 @@
 A guard that is dead moves nothing: the routers go on asking what they were told last.
 """
 
-import json
 import math
 import os
 import signal
@@ -15,17 +14,18 @@ import time
 import traceback
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
-from tandem.domain.advance import JUDGED, OVER, Rollout
+from tandem.domain.advance import ENDING, JUDGED, OVER, Rollout
 from tandem.domain.guarding import Sight, concerned, decide, move
 from tandem.domain.rollout import Refused, State, over
-from tandem.hostside import carry, lock, notify, units, webui_return
+from tandem.hostside import carry, guard_settings, leftovers, lock, notify, units, webui_return
 from tandem.hostside import state as record
 from tandem.hostside.eyes import Eyes
 from tandem.hostside.hands import Hands
 from tandem.hostside.judging import Judging
 from tandem.hostside.paths import Paths
+from tandem.hostside.patience import Patience
 from tandem.hostside.reminder import Reminder
 from tandem.hostside.sight import boot_seconds, write_sight
 from tandem.hostside.traffic import NotTaken
@@ -37,6 +37,7 @@ ORDERED_SECONDS: Final = 0.05
 MOST_TICK_SECONDS: Final = 10.0
 """A longer pause between two looks (a host that slept) does not count as time that was watched."""
 SAVE_SECONDS: Final = 10.0
+TIDY_SECONDS: Final = 600.0
 PROBER: Final = "tandem-prober"
 TANDEMCTL: Final = "/usr/local/bin/tandemctl"
 LOCK_SECONDS: Final = 0.5
@@ -51,6 +52,7 @@ class Memory:
     looked: float | None = None
     arrived: bool = False
     saved: float = -math.inf
+    tidied: float = -math.inf
     counted: Rollout | None = None
     said: str = ""
     waited: int = 0
@@ -61,9 +63,10 @@ class Guard:
 
     def __init__(self, paths: Paths) -> None:
         self.paths = paths
-        told = settings(paths)
-        self.eyes = Eyes(paths, told["hang_seconds"], told["ready_seconds"])
-        self.hands = Hands(paths, WHO, self.eyes, told["drain_seconds"])
+        told = guard_settings.load(paths)
+        self.eyes = Eyes(paths, told.hang_seconds, told.ready_seconds, told.idle_seconds)
+        self.hands = Hands(paths, WHO, self.eyes, told.drain_seconds)
+        self.patience = Patience(told.ready_seconds, told.drain_seconds)
         self.judging = Judging(paths)
         self.memory = Memory()
         self.reminder = Reminder(paths)
@@ -98,6 +101,10 @@ class Guard:
 
     def _look(self) -> None:
         state, now = self._load(), boot_seconds()
+        if now - self.memory.tidied >= TIDY_SECONDS:
+            self.memory.tidied = now
+            for path in leftovers.remove(self.paths):
+                print(f"removed {path}: a write was cut short", flush=True)
         if state.current is None:
             self._publish(state, Sight(frozenset(), frozenset()), "nothing serves yet")
             return
@@ -106,11 +113,13 @@ class Guard:
         sight = self.eyes.see(state, now)
         tell_systemd("WATCHDOG=1")
         if state.rollout:
-            counted = seconds if self.memory.arrived and 0 < seconds <= MOST_TICK_SECONDS else 0.0
+            seconds = seconds if 0 < seconds <= MOST_TICK_SECONDS else 0.0
+            counted = seconds if self.memory.arrived else 0.0
             verdict = self.judging.verdict(state, self.memory.arrived) if state.phase in JUDGED else None
             sight = replace(sight, seconds=counted)
             if verdict:
                 sight = replace(sight, outcome=verdict.outcome, reasons=verdict.reasons)
+            sight = replace(sight, lost=self.patience.lost(state, sight, move(state, sight), seconds))
             state = self._advance(state, sight, now)
         step = move(state, sight)
         self.memory.arrived = step is None
@@ -175,7 +184,8 @@ class Guard:
         print(sentence or after.phase, flush=True)
         new = before.slots[before.rollout.swap.new].release if before.rollout else ""
         if after.held and after.held != before.held:
-            notify.tell("hold", f"the rollout to {new} is held: {after.held}", self.paths, release=new)
+            stands = {"rolling_back": "can't be undone", "finishing": "can't be finished"}.get(after.phase, "is held")
+            notify.tell("hold", f"the rollout to {new} {stands}: {after.held}", self.paths, release=new)
         elif after.phase == "rolling_back" and before.phase != "rolling_back":
             why = after.rollout.why if after.rollout else ""
             notify.tell("rollback", f"the rollout to {new} is rolled back: {why}", self.paths, release=new)
@@ -210,15 +220,6 @@ class Guard:
             self.memory.said = sentence
 
 
-def settings(paths: Paths) -> dict[str, Any]:
-    """What install rendered for the guard; its defaults where nothing is."""
-    found = {"hang_seconds": 120.0, "ready_seconds": 1800.0, "drain_seconds": 3600.0}
-    try:
-        return {**found, **json.loads(paths.guard_settings.read_text(encoding="utf-8"))}
-    except (OSError, ValueError):
-        return found
-
-
 def _stamp(paths: Paths) -> tuple[int, int] | None:
     """Another one after every change of the record: it is replaced, never written into."""
     try:
@@ -234,7 +235,7 @@ def _next(state: State) -> str:
     if rollout is None:
         return ""
     if rollout.held:
-        return "held: goes on when you say so"
+        return "goes on by itself once that is mended" if rollout.phase in ENDING else "held: goes on when you say so"
     pacing = rollout.pacing
     window = {"shifting": pacing.window_seconds, "soaking": pacing.soak_seconds}.get(rollout.phase)
     if window is None:

@@ -14,11 +14,12 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from tandem.domain import advance, guarding
+from tandem.domain.advance import ENDING
 from tandem.domain.guarding import Sight
 from tandem.domain.layout import Engine, Route
 from tandem.domain.rollout import Refused, Slot, State, begin, planned
 from tandem.domain.slots import SLOTS, engine_port, engine_unit
-from tandem.hostside import carry, lock, units
+from tandem.hostside import carry, lock, preparing, units
 from tandem.hostside import state as record
 from tandem.hostside.arguments import BadInput
 from tandem.hostside.engines import look
@@ -41,24 +42,16 @@ class Ended(Failed):
     """What was followed ended in another way than it was begun for."""
 
 
-def prepare(options: argparse.Namespace, paths: Paths, who: str) -> None:
-    """The idle slot's engines must not start before the rollout is begun, not even at a boot."""
-    with lock.lock(paths.lock, who, f"prepare slot {options.slot}", options.wait_seconds):
-        now = record.load(paths.state)
-        if now.rollout is not None or options.slot == now.serving:
-            raise Refused(f"slot {options.slot} is used by the {now.phase} release. Nothing was changed.")
-        carry.park([Engine(options.slot, card) for card in options.cards], paths)
-    print(f"the engines of slot {options.slot} wait for the rollout")
-
-
 def begin_upgrade(options: argparse.Namespace, paths: Paths, who: str, user: str) -> None:
     """Reads the order from standard input (JSON, as deploys/upgrade.py sends it)."""
     order = _order()
     with lock.lock(paths.lock, who, f"begin the upgrade to {order.get('release')}", options.wait_seconds):
         before = record.load(paths.state)
         after = _begun(before, order, user, paths)
+        preparing.check(order, paths)
         with record.recorded(paths, "upgrade begin", user, before, after):
             record.save(paths.state, after)
+        preparing.forget(paths)
     _accepted(after, paths)
     print(f"the guard has taken over the rollout to {order['release']}")
 
@@ -245,6 +238,8 @@ def follow(options: argparse.Namespace, paths: Paths) -> None:
             return
         id = now.rollout.id
         if now.held:
+            if now.phase in ENDING:
+                raise Ended(f"{now.phase.replace('_', ' ')}: {now.held}. Mend that, then it goes on by itself.")
             raise Ended(f"held: {now.held}. Go on with --data move=resume, or undo it with deploys/rollback.py.")
         line = _progress(now, paths)
         shape = re.sub(r"\d+", "", line)

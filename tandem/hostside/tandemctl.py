@@ -19,6 +19,7 @@ from tandem.domain.slots import card_of, engine_unit
 from tandem.hostside import (
     carry,
     lock,
+    preparing,
     renewal,
     reporting,
     rollouts,
@@ -105,7 +106,7 @@ def _named(command: webui_commands.Command, words: str) -> Callable[[argparse.Na
 
 
 def _prepare(options: argparse.Namespace, paths: Paths) -> None:
-    rollouts.prepare(options, paths, _who("upgrade prepare"))
+    preparing.prepare(options, paths, _who("upgrade prepare"), _user())
 
 
 def _guard(options: argparse.Namespace, paths: Paths) -> None:

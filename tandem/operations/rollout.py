@@ -12,6 +12,7 @@ from tandem import journal, reportfile
 from tandem.commands import tandemctl
 from tandem.domain.rollout import State
 from tandem.domain.slots import engine_unit
+from tandem.domain.upgrade_orders import fingerprint
 from tandem.facts.ctl import CtlStatus
 from tandem.facts.rollout import Situation
 from tandem.facts.tree import TreeState
@@ -22,14 +23,14 @@ PARKED = "/var/lib/tandem/parked"
 
 
 @operation()
-def prepare(slot: str, cards: Sequence[int], digest: str = "") -> Commands:
+def prepare(slot: str, cards: Sequence[int], order: Mapping[str, Any] | None = None) -> Commands:
     """Keeps the engines of an idle slot from starting by themselves, before their units are there.
 
     + slot: the one that does not serve
     + cards: indexes of the cards that its engines are for
-    + digest: of the release that is to be staged there; another one may have begun since the plan was made
+    + order: what is to be begun there: then nothing else is. Another one may have begun since the plan was made
     """
-    under_way = _state()
+    under_way, digest = _state(), order["digest"] if order else ""
     if digest and under_way.rollout and under_way.slots[under_way.rollout.swap.new].digest != digest:
         raise OperationError(
             f"a rollout to {under_way.slots[under_way.rollout.swap.new].release} has begun meanwhile. Its engines were "
@@ -39,11 +40,12 @@ def prepare(slot: str, cards: Sequence[int], digest: str = "") -> Commands:
     markers = {f"{PARKED}/{unit}": unit for unit in units}
     seen = host.get_fact(TreeState, question={"paths": sorted(markers), "generated": [], "groups": []})
     missing = [unit for path, unit in markers.items() if path not in seen["entries"]]
-    if not missing or under_way.rollout is not None:
+    if under_way.rollout is not None or (not missing and not order):
         host.noop(f"the engines in {slot} start only when the rollout wants them")
         return
-    journal.note(host, f"parked {', '.join(missing)}")
-    yield tandemctl("upgrade", "prepare", "--slot", slot, "--cards", ",".join(str(card) for card in cards))
+    journal.note(host, f"parked {', '.join(missing)}" if missing else f"reserved slot {slot} for this upgrade")
+    words = ["--order", fingerprint(order)] if order else []
+    yield tandemctl("upgrade", "prepare", "--slot", slot, "--cards", ",".join(map(str, cards)), *words)
 
 
 @operation()

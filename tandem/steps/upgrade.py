@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
 from pyinfra import host, logger
@@ -9,6 +10,7 @@ from pyinfra.api import deploy
 from pyinfra.api.exceptions import DeployError
 
 from tandem import journal, reportfile
+from tandem.config.case_files import document
 from tandem.domain import upgrade_plan, upgrade_ways
 from tandem.domain.refused import Refused
 from tandem.domain.slots import engine_unit
@@ -16,11 +18,13 @@ from tandem.domain.units import Unit
 from tandem.domain.upgrade_orders import steering
 from tandem.domain.upgrade_plan import Choice
 from tandem.facts.ctl import CtlStatus
+from tandem.facts.tree import TreeState
 from tandem.hostside.state import SCHEMA
 from tandem.operations import rollout, runtime, tree, units, weights
 from tandem.render.engine import QUADLETS, render_engine
-from tandem.render.prober import render_prober
+from tandem.render.prober import CASES, render_prober
 from tandem.render.release import release_digest
+from tandem.render.tree import Tree
 from tandem.steps import bundle, planning
 from tandem.steps.rollback import reason
 from tandem.steps.run import Run
@@ -70,6 +74,12 @@ def plan(run: Run) -> Upgrade:
         return Upgrade(run, choice, run.state.serving or "", {})
     held = f", held: {under_way.held}" if under_way.held else ""
     journal.remark(host, f"the rollout of {name} goes on: {under_way.phase}, {under_way.weight} % of requests{held}")
+    if _cases_there() not in ("", _cases_wanted(run)):
+        journal.remark(
+            host,
+            f"the cases were edited since this rollout began: it keeps those that it began with ({CASES} was left "
+            "untouched); yours count from the next rollout on",
+        )
     return Upgrade(run, choice, under_way.swap.new, {})
 
 
@@ -103,10 +113,11 @@ def stage(upgrade: Upgrade) -> None:
         return
     config, slot = upgrade.run.config, upgrade.slot
     if upgrade.choice == "begin":
-        cards, digest = list(config.engine.cards), upgrade.order["digest"]
-        rollout.prepare(name="Park the idle slot", slot=slot, cards=cards, digest=digest)
+        rollout.prepare(name="Park the idle slot", slot=slot, cards=list(config.engine.cards), order=upgrade.order)
     # Units for cards that an earlier release had in this slot go.
     files = render_engine(config, slot) | render_prober(config.upgrade.comparison)
+    if upgrade.choice == "continue" and _cases_there():
+        files = Tree({path: entry for path, entry in files.entries.items() if path != CASES}, files.groups)
     tree.apply(name="Files of the release", tree=files, prune=(f"{QUADLETS}/vllm-{slot}-",))
     names = [f"{engine_unit(slot, card)}.service" for card in config.engine.cards]
     units.converge(
@@ -140,4 +151,15 @@ def _begin(run: Run, digest: str) -> Upgrade:
         logger.info(f"[{host.name}] {line}")
     journal.start("upgrade").record.write("plan", host=host.name, lines=lines)
     order = planning.order(told, run.config.upgrade.allow_gap)
-    return Upgrade(run, "begin", told.new_slot, {**order, "units": planning.units(run.config, told.new_slot)})
+    bound = {"units": planning.units(run.config, told.new_slot), "cases": _cases_wanted(run)}
+    return Upgrade(run, "begin", told.new_slot, {**order, **bound})
+
+
+def _cases_there() -> str:
+    """SHA-256 of the cases on the host; "" where there are none."""
+    seen = host.get_fact(TreeState, question={"paths": [CASES], "generated": [], "groups": []})
+    return str(seen["entries"].get(CASES, {}).get("sha256") or "")
+
+
+def _cases_wanted(run: Run) -> str:
+    return sha256(document(run.config.upgrade.comparison.cases).encode()).hexdigest()

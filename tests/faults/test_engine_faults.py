@@ -12,7 +12,7 @@ from typing import Final
 import pytest
 
 from tandem.rehearsal.programs.knobs.settings import Knobs
-from tests.faults.local_host import PACING, SETTINGS, LocalHost, local_host
+from tests.faults.local_host import GOOD, PACING, SETTINGS, LocalHost, _ready, local_host
 from tests.faults.local_kills import UNDONE, Witness, exposed, served, settled, users, wanted
 
 HUNG: Final = {**SETTINGS, "hang_seconds": 3.0}
@@ -120,3 +120,29 @@ def test_a_hung_engine_is_taken_out_restarted_ever_more_rarely_and_taken_in_agai
         print(f"restarted twice, {restarts[1] - restarts[0]:.1f} s apart")
         assert restarts[1] - restarts[0] >= 8, "the back-off of a quick guard"
         assert host.state().rollout is None
+
+
+@pytest.mark.parametrize("hung", [("vllm-blue-1",), ("vllm-blue-0", "vllm-blue-1")], ids=["one", "both"])
+def test_an_engine_that_hangs_while_nobody_asks_is_found_outside_of_rollouts(
+    tmp_path: Path, hung: tuple[str, ...]
+) -> None:
+    with local_host(tmp_path, settings={**HUNG, "hang_seconds": 20.0, "idle_seconds": 2.0}) as host:
+        host.kill_guard()
+        before = {unit: host.units.services[unit].process for unit in ("vllm-blue-0", "vllm-blue-1")}
+        # Each request takes a second more than the one before, and no counter says so.
+        host.declare("blue", Knobs(first_seconds=0.01, gap_seconds=0.003, leak_seconds=1.0, stuck_counters=True))
+        for unit in hung:
+            host.units.kill(unit)
+            host.units.start(unit)
+        host.until(lambda: all(host.units.services[unit].process is not before[unit] for unit in hung), 60)
+        host.declare("blue", GOOD)  # What starts from now on is well.
+        host.paths.guard_sight.unlink()
+        host.start_guard()
+        host.until(lambda: _ready(host) == set(before), 60)
+        loaded = {unit: host.units.services[unit].process for unit in before}
+        took = host.until(lambda: all(host.units.services[unit].process is not loaded[unit] for unit in hung), 90)
+        print(f"{', '.join(hung)}: hung while idle, restarted {took:.1f} s later; idle_seconds is 2")
+        host.until(lambda: _ready(host) == set(before), 60)
+        host.until(lambda: host.state().slots["blue"].asked == (18100, 18101), 30)
+        assert all(host.units.services[unit].process is loaded[unit] for unit in before.keys() - set(hung))
+        assert "was idle and made no token in 3 requests in a row" in host.log.read_text()

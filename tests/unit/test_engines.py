@@ -260,3 +260,20 @@ def test_a_key_that_is_missing_ends_no_watch(watcher: Watcher, paths: Paths) -> 
         assert watcher.completes("vllm-blue-0") is None
         paths.upstream_key.write_text("k" * 64)
         eventually(lambda: watcher.completes("vllm-blue-0"))
+
+
+def test_a_process_that_somebody_started_again_is_told_from_one_that_ended_by_itself(
+    watcher: Watcher, tmp_path: Path
+) -> None:
+    units(tmp_path, 100.0)
+    with serving(Behaviour(key="k" * 64)) as port:
+        watcher.set({"vllm-blue-0": port})
+        watcher.prove({"vllm-blue-0": "tiny"})
+        eventually(lambda: watcher.completes("vllm-blue-0") and watcher.shown("vllm-blue-0"))
+        watcher.prove({})
+        time.sleep(0.5)
+        assert not watcher.started_again("vllm-blue-0")
+        units(tmp_path, 200.0)
+        eventually(lambda: watcher.started_again("vllm-blue-0"))
+        units(tmp_path, 200.0, restarts=1)
+        eventually(lambda: not watcher.started_again("vllm-blue-0"))

@@ -1,6 +1,7 @@
 """The guard's looks, one after another, on a host of which systemd, the routers and the engines are stood in for."""
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -35,6 +36,7 @@ class Host:
     orders: list[str] = field(default_factory=list)
     told: list[str] = field(default_factory=list)
     watched: set[str] = field(default_factory=set)
+    again: set[str] = field(default_factory=set)
     now: float = 1000.0
     dumb: bool = False
     taken: bool = True
@@ -79,6 +81,9 @@ class Host:
     def prove(self, models: object) -> None: ...
 
     def renew(self, name: str) -> None: ...
+
+    def started_again(self, name: str) -> bool:
+        return name in self.again
 
     def close(self) -> None: ...
 
@@ -278,3 +283,69 @@ def test_a_staged_engine_without_a_unit_undoes_the_rollout(host: Host, paths: Pa
     del host.active["vllm-green-1"]
     after = go(watch, host, 3)
     assert (after.phase, "no such unit" in (after.rollout.why if after.rollout else "")) == ("rolling_back", True)
+
+
+@pytest.mark.parametrize(("phase", "word"), [("rolling_back", "can't be undone"), ("finishing", "can't be finished")])
+def test_an_end_that_does_not_come_is_told_once_and_still_comes_when_it_is_mended(
+    host: Host, paths: Paths, watch: guard.Guard, monkeypatch: pytest.MonkeyPatch, phase: str, word: str
+) -> None:
+    monkeypatch.setattr("tandem.hostside.notify.tell", lambda _, sentence, *__, **___: host.told.append(sentence))
+    slot, asked = ("blue", (18100,)) if phase == "rolling_back" else ("green", (18201,))
+    rollout(paths, phase, 0 if phase == "rolling_back" else 100, {slot: asked})
+    runs(host, *(f"vllm-{slot}-{port % 10}" for port in asked))
+    dead = f"vllm-{slot}-{1 - asked[0] % 10}"
+    for looks in range(100):  # Its unit fails again and again, which is no progress.
+        assert looks > 70 or host.told == []
+        host.active[dead] = "failed"
+        after = go(watch, host, 3, 5.0)
+    assert after.phase == phase
+    assert (after.held or "").startswith("no progress for 20 min ")
+    assert dead in (after.held or "")
+    assert host.told == [f"the rollout to green {word}: {after.held}"]
+    assert "goes on by itself once that is mended" in paths.guard_sight.read_text()
+    host.ready |= {dead}
+    after = go(watch, host, 10)
+    assert (after.rollout, word in host.told[0]) == (None, True)
+
+
+def test_the_last_answers_of_an_engine_are_awaited_for_as_long_as_they_may_take(
+    host: Host, paths: Paths, watch: guard.Guard
+) -> None:
+    draining(host, paths)
+    host.busy = {"vllm-blue-0": 9.0}
+    after = go(watch, host, 350, 10.0)
+    assert (after.held, host.orders) == (None, [])
+
+
+def test_a_guard_that_starts_anew_does_not_tell_of_the_same_end_again(host: Host, paths: Paths) -> None:
+    rollout(paths, "rolling_back", 0, {"blue": (18100,)}, held="no progress for 20 min 0 s: vllm-blue-1 does not run")
+    runs(host, "vllm-blue-0")
+    with closing(guard.Guard(paths)) as watch:
+        go(watch, host, 150, 10.0)
+    assert host.told == []
+
+
+def test_an_engine_of_the_new_release_that_somebody_starts_again_is_named_as_that(
+    host: Host, paths: Paths, watch: guard.Guard
+) -> None:
+    rollout(paths, "shifting", 50, {"blue": (18100,), "green": (18201,)})
+    runs(host, "vllm-blue-0", "vllm-green-1")
+    go(watch, host, 2)
+    host.faults, host.again = {"vllm-green-1": "vllm-green-1 refused the last 3 connections"}, {"vllm-green-1"}
+    host.ready.discard("vllm-green-1")
+    after = go(watch, host, 1)
+    assert after.rollout
+    assert (after.phase, after.rollout.why) == ("rolling_back", "vllm-green-1 was started again during the rollout")
+
+
+def test_what_a_write_left_that_was_cut_short_is_removed_once_it_is_old(
+    host: Host, paths: Paths, watch: guard.Guard
+) -> None:
+    rollout(paths, "shifting", 50, {"blue": (18100,), "green": (18201,)})
+    left = paths.state.with_name(".state.json.0a1b2c3d.new")
+    left.write_text("{")
+    go(watch, host, 2)
+    assert left.exists()
+    os.utime(left, (0, 0))
+    go(watch, host, 61, 10.0)
+    assert not left.exists()

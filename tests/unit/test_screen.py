@@ -159,6 +159,14 @@ def test_a_hold_says_why_and_how_to_go_on() -> None:
     assert "HELD" not in said()
 
 
+@pytest.mark.parametrize(("phase", "undo"), [("rolling_back", False), ("finishing", True)])
+def test_an_end_that_does_not_come_says_what_to_do(phase: str, undo: bool) -> None:
+    text = said(rollout=rollout(phase=phase, held="no progress for 35 min 0 s: vllm-blue-0 does not run"))
+    assert "STUCK no progress for 35 min 0 s: vllm-blue-0 does not run. Mend that, then it goes on by itself" in text
+    assert ("Or undo it: pyinfra INVENTORY deploys/rollback.py" in text) == undo
+    assert "move=resume" not in text
+
+
 def test_a_dead_old_side_is_said() -> None:
     assert "LEANS release b in green has all requests: the other side is dead" in said(rollout=rollout(lean="green"))
 

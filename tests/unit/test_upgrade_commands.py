@@ -1,5 +1,6 @@
 """tandemctl upgrade, rollback and follow, and the guard's own program, on a host that is a folder."""
 
+import hashlib
 import io
 import json
 import os
@@ -18,7 +19,9 @@ import pytest
 from tandem.domain.advance import Pacing, Rollout
 from tandem.domain.layout import Swap
 from tandem.domain.rollout import Past, Slot, State, Webui
-from tandem.hostside import guard, lock, rollouts, state
+from tandem.domain.upgrade_orders import fingerprint
+from tandem.hostside import guard, guard_settings, lock, preparing, rollouts, state
+from tandem.hostside.guard_settings import Settings
 from tandem.hostside.paths import Paths
 from tandem.hostside.sight import boot_seconds
 from tandem.hostside.tandemctl import main
@@ -186,10 +189,12 @@ def test_following_ends_with_the_rollout(paths: Paths, capsys: pytest.CaptureFix
     past = Past("r1", "undone", "it was slow", "2026-11-21T00:00:00+00:00", "b", "b" * 16)
     done = replace(IDLE, past=replace(past, outcome="finished"))
     held = replace(UNDER_WAY, rollout=replace(ROLLOUT, held="no verdict"))
+    stuck = replace(UNDER_WAY, rollout=replace(ROLLOUT, phase="rolling_back", held="no progress"))
     for last, status, said in (
         (replace(IDLE, past=past), 1, "the rollout to b was undone: it was slow. The release before serves."),
         (done, 0, "finished: release a serves"),
         (held, 1, "held: no verdict. Go on with --data move=resume"),
+        (stuck, 1, "rolling back: no progress. Mend that, then it goes on by itself."),
         (replace(IDLE, past=replace(past, id="another")), 1, "no rollout is under way."),
     ):
         state.save(paths.state, UNDER_WAY)
@@ -247,9 +252,103 @@ def test_a_guard_that_waits_for_the_lock_says_who_has_it(
         watch.close()
 
 
-@pytest.mark.parametrize("text", [None, "", "{"])
-def test_a_guard_without_readable_settings_takes_its_own(paths: Paths, text: str | None) -> None:
-    if text is not None:
-        paths.guard_settings.parent.mkdir(parents=True)
-        paths.guard_settings.write_text(text)
-    assert guard.settings(paths)["hang_seconds"] == 120.0
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "null", '"x"', "3", "[" * 100_000, '{"hang_seconds": "x", "ready_seconds": [], "zzz": 1}']
+)
+def test_a_guard_without_usable_settings_says_so_once_and_takes_its_own(
+    text: str, paths: Paths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths.guard_settings.parent.mkdir(parents=True)
+    paths.guard_settings.write_text(text)
+    watch = guard.Guard(paths)
+    try:
+        said = capsys.readouterr().err
+        assert (said.count(f"{paths.guard_settings}"), said.count("\n")) == (1, 1)
+        watch.tick()
+        assert watch.eyes.watcher.hang_seconds == 120.0
+        assert "guard.json" not in capsys.readouterr().err
+    finally:
+        watch.close()
+
+
+def test_settings_that_are_right_count_beside_those_that_can_not_be(
+    paths: Paths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert guard_settings.load(paths) == Settings()
+    assert capsys.readouterr().err == ""
+    paths.guard_settings.parent.mkdir(parents=True)
+    wrong: Any
+    for wrong in ("120", None, True, -1, 0, float("inf"), float("nan"), {}):
+        given = {"hang_seconds": wrong, "ready_seconds": 900, "notify": {"url": True}}
+        paths.guard_settings.write_text(json.dumps(given))
+        assert guard_settings.load(paths) == Settings(ready_seconds=900.0)
+        assert "hang_seconds must be a number of seconds above 0" in capsys.readouterr().err
+
+
+def prepare(order: dict[str, Any], paths: Paths, user: str, monkeypatch: pytest.MonkeyPatch) -> int:
+    monkeypatch.setenv("SUDO_USER", user)
+    return main(["upgrade", "prepare", "--slot", "green", "--cards", "0,1", "--order", fingerprint(order)], paths)
+
+
+@pytest.fixture
+def accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A guard takes up what is begun."""
+    monkeypatch.setattr(rollouts, "_accepted", lambda *_: None)
+
+
+@pytest.mark.usefixtures("accepted")
+def test_of_two_who_prepare_another_order_at_once_only_the_first_begins(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine, other = ORDER, {**ORDER, "digest": "c" * 16}
+    assert prepare(mine, paths, "ann", monkeypatch) == 0
+    assert prepare(mine, paths, "ann", monkeypatch) == 0
+    assert prepare(other, paths, "bob", monkeypatch) == 3
+    said = capsys.readouterr().err
+    assert "another upgrade was prepared 0 s ago by ann, and is not begun yet. Nothing was changed." in said
+    assert begin(json.dumps(other), paths, monkeypatch) == 3
+    assert state.load(paths.state) == IDLE
+    assert begin(json.dumps(mine), paths, monkeypatch) == 0
+    assert state.load(paths.state).phase == "staging"
+    assert {path.name for path in paths.state.parent.iterdir() if path.is_file()} == {"state.json", "history.jsonl"}
+
+
+@pytest.mark.parametrize("changed", [{"digest": "c" * 16}, {"pacing": {**ORDER["pacing"], "soak_seconds": 2}}])
+@pytest.mark.usefixtures("accepted")
+def test_nobody_begins_what_another_one_prepared(
+    changed: dict[str, Any], paths: Paths, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine, other = ORDER, {**ORDER, **changed}
+    assert prepare(mine, paths, "ann", monkeypatch) == 0
+    monkeypatch.setattr(preparing, "HELD_SECONDS", 0.0)  # She took long, and is given up.
+    assert prepare(other, paths, "bob", monkeypatch) == 0
+    capsys.readouterr()
+    assert begin(json.dumps(mine), paths, monkeypatch) == 3
+    said = capsys.readouterr().err
+    assert "is not what was prepared last: bob prepared another upgrade, 0 s ago. No rollout was begun." in said
+    assert state.load(paths.state) == IDLE
+    assert begin(json.dumps(other), paths, monkeypatch) == 0
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"order": 1}'])
+@pytest.mark.usefixtures("accepted")
+def test_a_note_of_what_was_prepared_that_says_nothing_stops_nobody(
+    text: str, paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths.state.with_name("prepared.json").write_text(text)
+    assert begin(json.dumps(ORDER), paths, monkeypatch) == 0
+
+
+@pytest.mark.usefixtures("accepted")
+def test_cases_that_somebody_else_staged_are_not_what_is_compared_with(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    order, cases = {**ORDER, "cases": hashlib.sha256(b"mine").hexdigest()}, paths.root / "etc/tandem/cases.json"
+    cases.parent.mkdir(parents=True)
+    for write in (cases.unlink, lambda missing_ok: cases.write_text("others'")):
+        write(missing_ok=True)
+        assert begin(json.dumps(order), paths, monkeypatch) == 3
+        assert f"{cases} holds other cases than this upgrade compares with" in capsys.readouterr().err
+        assert state.load(paths.state) == IDLE
+    cases.write_text("mine")
+    assert begin(json.dumps(order), paths, monkeypatch) == 0

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from tandem.config import load
+from tandem.config.case_files import document
 from tandem.domain.rollout import Past, State
+from tandem.domain.upgrade_orders import fingerprint
 from tandem.hostside.state import to_record
 from tandem.render.release import release_digest
 from tandem.steps.planning import order
@@ -176,11 +178,14 @@ def configured(folder: Path, data: dict[str, Any]) -> dict[str, Any]:
 
 
 def upgrade(folder: Path, state: State, *arguments: str, data: dict[str, Any] | None = None) -> Ended:
-    """The whole deploy but for the doctor; the host has no engine of ours, and this run only plans."""
+    """The whole deploy but for the doctor; the host has no engine of ours, and this run only plans. Its cases are in
+    ``folder``.
+    """
     serve(folder, state)
     given = configured(folder, data or GOOD)
     return apply(
         folder,
+        f"from tandem.render import prober\nprober.CASES = {str(folder / 'cases.json')!r}\n"
         "from pyinfra import host\nfrom tandem import journal\nfrom tandem.config import load\n"
         "from tandem.hostside.state import from_record\nfrom tandem.steps import upgrade\n"
         "from tandem.steps.run import Run\njournal.start('upgrade')\n"
@@ -224,6 +229,40 @@ def test_the_host_is_told_once_what_to_do_and_never_in_its_arguments(folder: Pat
         again = apply(folder, "from tandem import journal\njournal.start('upgrade')\n" + words)
         assert (again.status, len(orders(folder))) == (0, 2), again.stderr
         assert "0 changed, 2 unchanged" in again.last_words
+
+
+def test_only_the_planned_order_may_be_begun_of_what_is_prepared(folder: Path) -> None:
+    told = {**order(plan(), allow_gap=False), "units": {}, "cases": "c" * 64}
+    words = (
+        f"from tandem.operations import rollout\nrollout.PARKED = {str(folder / 'parked')!r}\n"
+        f"rollout.prepare(name='Park', slot='green', cards=[0, 1], order={told!r})\n"
+        f"rollout.begin(name='Begin', order={told!r})\n"
+    )
+    (folder / "parked").mkdir()
+    for card in (0, 1):  # Somebody prepared the slot before: that is not enough.
+        (folder / f"parked/vllm-green-{card}").touch()
+    ended = apply(folder, "from tandem import journal\njournal.start('upgrade')\n" + words)
+    assert ended.status == 0, ended.stderr
+    prepared, _ = orders(folder)
+    sent = json.loads((folder / "order.json").read_text())
+    assert prepared == f"upgrade prepare --slot green --cards 0,1 --order {fingerprint(sent)}"
+    assert fingerprint({**sent, "cases": "d" * 64}) != fingerprint(sent)
+
+
+def test_a_rollout_keeps_the_cases_that_it_began_with(folder: Path) -> None:
+    config, cases = load(configured(folder, GOOD), host="gpu1"), folder / "cases.json"
+    both = {"blue": OLD, "green": replace(NEW, digest=release_digest(config))}
+    state = replace(under_way("shifting", 30), slots=both)
+    note = f"the cases were edited since this rollout began: it keeps those that it began with ({cases} was left"
+    for text, says in (("others", True), (document(config.upgrade.comparison.cases), False)):
+        cases.write_text(text)
+        ended = upgrade(folder, state)
+        assert ended.status == 0, ended.stderr
+        assert (note in ended.last_words, f"wrote {cases}" in ended.last_words) == (says, False)
+    cases.unlink()
+    assert f"would be: made {cases}" in upgrade(folder, state).last_words
+    cases.write_text("others")
+    assert f"would be: wrote {cases}" in upgrade(folder, IDLE).last_words
 
 
 def test_the_release_that_serves_is_nothing_to_do(folder: Path) -> None:

@@ -197,3 +197,11 @@ def test_an_engine_that_hangs_at_any_moment_of_its_life_is_found(seed: int) -> N
             break
     assert "made no token for" in vital.fault
     assert second <= HANG + 3
+
+
+def test_a_unit_that_is_stopped_or_started_again_by_order_is_called_that() -> None:
+    stops = replace(WELL, unit="deactivating", ordered=True)
+    vital = after(WELL, replace(stops, boot_seconds=1.0))
+    assert vital.fault == "vllm-green-1 was told to stop or to start again: its unit is deactivating"
+    fails = after(WELL, replace(stops, boot_seconds=1.0, ordered=False))
+    assert fails.fault == "vllm-green-1 does not run any more: its unit is deactivating"

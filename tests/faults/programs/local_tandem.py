@@ -7,7 +7,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from tandem.hostside import engines, guard, hands, prober, state, tandemctl
+from tandem.hostside import engines, guard, hands, idle, prober, state, tandemctl
 from tandem.hostside.paths import Paths
 
 
@@ -16,6 +16,8 @@ def quicken() -> None:
     hands.QUIET_SECONDS = 0.3  # type: ignore[misc]
     hands.REPAIR_SECONDS = 1.0  # type: ignore[misc]
     hands.RESTART_SECONDS = (8.0, 16.0)  # type: ignore[misc, assignment]
+    idle.AGAIN_SECONDS = 0.3  # type: ignore[misc]
+    idle.TIMEOUT_SECONDS = 1.5  # type: ignore[misc]
     engines.Pace = partial(engines.Pace, 0.2, 0.3)  # type: ignore[assignment,misc]
 
 
