@@ -156,12 +156,16 @@ def odd(drift: Drift, notes: Sequence[str]) -> list[str]:
 
 
 def invocations(name: str) -> dict[str, str]:
-    """Each running service of Tandem with the id of its present run, which is another one after a restart."""
+    """Each service of Tandem that goes on running with the id of its present run, which is another one after a restart.
+
+    What a timer runs comes and goes by itself.
+    """
     shown = OnHost(name).shell(
-        "systemctl show --property=Id,InvocationID 'tandem-*.service' 'vllm-*.service' 'open-webui-*.service'"
+        "systemctl show --property=Id,InvocationID,SubState 'tandem-*.service' 'vllm-*.service' 'open-webui-*.service'"
     )
     blocks = [dict(line.split("=", 1) for line in block.splitlines()) for block in shown.strip().split("\n\n")]
-    return {block["Id"].removesuffix(".service"): block["InvocationID"] for block in blocks}
+    running = [block for block in blocks if block["SubState"] == "running"]
+    return {block["Id"].removesuffix(".service"): block["InvocationID"] for block in running}
 
 
 def repair(name: str, drift: Drift, workplace: Workplace, before: Fingerprint) -> list[str]:
