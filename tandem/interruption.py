@@ -46,14 +46,14 @@ def exit_nonzero_on_signals() -> None:
 def _end_run(signal_number: int, _frame: FrameType | None) -> None:
     interruption.signal_number = signal_number
     ending = SystemExit(128 + signal_number)
-    hub = gevent.get_hub()
-    if gevent.getcurrent() is hub.parent:
-        raise ending
-    # Raised in a worker greenlet (one of paramiko's, say) the exit would be lost: it is thrown into the main one, and
-    # the workers end first, because disconnecting waits for their places in the pool.
+    # The workers end first, because disconnecting waits for their places in the pool.
     state = current_state()
     if state is not None:
         state.pool.kill(block=False)
     # A half-made connection is torn down under paramiko, which would end with a traceback about it.
     logging.getLogger("paramiko").setLevel(logging.CRITICAL)
+    hub = gevent.get_hub()
+    if gevent.getcurrent() is hub.parent:
+        raise ending
+    # Raised in a worker greenlet (one of paramiko's, say) the exit would be lost: it is thrown into the main one.
     hub.loop.run_callback_threadsafe(hub.parent.throw, ending)

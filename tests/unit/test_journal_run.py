@@ -9,9 +9,13 @@ import stat
 import subprocess
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
+import gevent  # type: ignore[import-untyped]
 import pytest
+from gevent.pool import Pool  # type: ignore[import-untyped]
 
+from tandem import interruption
 from tests.unit import real_pyinfra
 from tests.unit.real_pyinfra import Ended
 
@@ -239,6 +243,19 @@ def test_an_interrupted_run_ends_at_once_non_zero_and_says_where(
     assert "run the same command again" in stderr
     end = real_pyinfra.records(folder)[-1][-1]
     assert (end["outcome"], end["signal"]) == ("interrupted", number.name)
+
+
+def test_workers_end_first_also_when_the_signal_meets_the_main_greenlet(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = Pool()
+    worker = pool.spawn(gevent.sleep, 60)
+    gevent.sleep(0)
+    monkeypatch.setattr(interruption, "current_state", lambda: SimpleNamespace(pool=pool))
+    monkeypatch.setattr(interruption.interruption, "signal_number", None)
+    with pytest.raises(SystemExit) as ended:
+        interruption._end_run(signal.SIGHUP, None)
+    assert ended.value.code == 129
+    assert pool.join(timeout=5)
+    assert worker.dead
 
 
 def test_a_killed_run_leaves_a_record_that_shows_where_it_was(folder: Path) -> None:
