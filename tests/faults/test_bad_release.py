@@ -80,6 +80,7 @@ def test_a_weights_file_with_a_wrong_checksum_is_refused_by_a_serving_host(story
 
 
 def test_another_name_for_the_served_model_is_refused_by_a_serving_host(story: Story, workplace: Workplace) -> None:
-    model = {**layers(story.host)["releases"]["a"]["model"], "name": "another"}
+    releases = layers(story.host)["releases"]
+    renamed = {name: {**one, "model": {**one["model"], "name": "another"}} for name, one in releases.items()}
     sentences = ("serves the model as", "calls it 'another'", "nothing was changed", "the same model/name")
-    stays_as_it_is(story, workplace, changed(story.host, model=model), *sentences)
+    stays_as_it_is(story, workplace, {**ONE_CARD, "releases": renamed}, *sentences)

@@ -111,13 +111,15 @@ def packages() -> dict[str, str]:
 
 
 def units() -> dict[str, str]:
-    """What runs, waits or is mounted for long, and everything that has failed."""
+    """What runs, waits or is mounted for long, and everything that has failed. What a timer starts comes and goes."""
     rows = output("systemctl", "list-units", "--all", "--plain", "--no-legend", "--full").splitlines()
     split = [row.split(None, 4)[:4] for row in rows]
+    timed = {f"{name.removesuffix('.timer')}.service" for name, *_ in split if name.endswith(".timer")}
     return {
-        name: f"{active} {sub}"
+        name: active if name.endswith(".timer") else f"{active} {sub}"
         for name, _, active, sub in split
-        if active == "failed" or (active != "inactive" and sub != "exited" and not TRANSIENT.fullmatch(name))
+        if active == "failed"
+        or (active != "inactive" and sub != "exited" and not TRANSIENT.fullmatch(name) and name not in timed)
     }
 
 
