@@ -22,8 +22,8 @@ OWN_CONTENT = re.compile(
     r"|/usr/local/lib/rehearsal/.*"
     r"|/var/lib/tandem/(history\.jsonl|storage\.json|prompts\.json)"
 )
-# Below these only the folder itself counts: databases and byte code.
-CLOSED = re.compile(r"/var/lib/tandem/webui/[a-z]+|.*/__pycache__|/srv/weights/lost\+found")
+# Below these only the folder itself counts: databases, byte code, and how far several fetches came until one was wrong.
+CLOSED = re.compile(r"/var/lib/tandem/webui/[a-z]+|.*/__pycache__|/srv/weights/(lost\+found|\.incoming-[0-9a-f]+)")
 LEFTOVER = re.compile(
     r"\..*\.tandem|\.incoming-.*|\.tandem-read-speed|.*\.new|\.verified\.json|quarantine|\.tandem-secrets-.*|.*\.dpkg-\w+"
 )
