@@ -31,6 +31,13 @@ PHASE_SECONDS: Final = 180
 ANSWER_SECONDS: Final = 120
 ONE_CARD: Final = "knob2"
 GAP: Final = {**AT_ONCE, "allow_gap": True}
+TOLD: Final = (
+    "another upgrade was prepared",
+    "is not what was prepared last",
+    "somebody else staged another release meanwhile",
+    "is under way",
+)
+"""By how far the other operator was, when it was refused."""
 
 
 def ask(door: Door) -> tuple[int, dict[str, str], str]:
@@ -130,8 +137,8 @@ def test_of_two_operators_one_upgrades_and_the_other_is_told(knobbed: Knobbed, t
         ended = [run.result() for run in runs]
     assert sorted(bool(one.status) for one in ended) == [False, True], [one.output[-1500:] for one in ended]
     winner = [one.status for one in ended].index(0)
-    assert "No rollout was begun" in ended[1 - winner].output or "rollout" in ended[1 - winner].output
-    print(ended[1 - winner].output[-1500:])
+    told = " ".join(ended[1 - winner].output.split())
+    assert any(reason in told for reason in TOLD), told[-3000:]
     course = knobbed.course()
     assert course.outcome == "finished", course
     assert course.state["slots"][course.state["serving"]]["release"] == f"rival-{winner}"
@@ -176,6 +183,6 @@ def test_on_one_card_the_gap_needs_consent_is_announced_and_polite(one_card: Kno
     assert seen[200]
     assert seen[503]
     assert impolite == []
-    assert "gap" in ended.output
+    assert "NOTHING IS SERVED for" in ended.output
     back, course = one_card.upgrade(GOOD, Knobs(), GAP)
     assert (back.status, course.outcome) == (0, "finished"), course
