@@ -156,16 +156,17 @@ def odd(drift: Drift, notes: Sequence[str]) -> list[str]:
 
 
 def invocations(name: str) -> dict[str, str]:
-    """Each service of Tandem that goes on running with the id of its present run, which is another one after a restart.
+    """Each service of Tandem with the id of its present run, which is another one after a restart.
 
-    What a timer runs comes and goes by itself.
+    What timers start is left out: it comes and goes by itself.
     """
     shown = OnHost(name).shell(
-        "systemctl show --property=Id,InvocationID,SubState 'tandem-*.service' 'vllm-*.service' 'open-webui-*.service'"
+        "systemctl show --property=Id,InvocationID,TriggeredBy "
+        "'tandem-*.service' 'vllm-*.service' 'open-webui-*.service'"
     )
     blocks = [dict(line.split("=", 1) for line in block.splitlines()) for block in shown.strip().split("\n\n")]
-    running = [block for block in blocks if block["SubState"] == "running"]
-    return {block["Id"].removesuffix(".service"): block["InvocationID"] for block in running}
+    ours = [block for block in blocks if ".timer" not in block.get("TriggeredBy", "")]
+    return {block["Id"].removesuffix(".service"): block["InvocationID"] for block in ours}
 
 
 def repair(name: str, drift: Drift, workplace: Workplace, before: Fingerprint) -> list[str]:

@@ -22,8 +22,10 @@ OWN_CONTENT = re.compile(
     r"|/usr/local/lib/rehearsal/.*"
     r"|/var/lib/tandem/(history\.jsonl|storage\.json|prompts\.json)"
 )
-# Below these only the folder itself counts: databases, byte code, and how far several fetches came until one was wrong.
-CLOSED = re.compile(r"/var/lib/tandem/webui/[a-z]+|.*/__pycache__|/srv/weights/(lost\+found|\.incoming-[0-9a-f]+)")
+# Below these only the folder itself counts: databases and byte code.
+CLOSED = re.compile(r"/var/lib/tandem/webui/[a-z]+|.*/__pycache__|/srv/weights/lost\+found")
+# How far the fetches beside a wrong file came until they were stopped.
+PARTIAL = re.compile(r"/srv/weights/\.incoming-[0-9a-f]+/.+\.part")
 LEFTOVER = re.compile(
     r"\..*\.tandem|\.incoming-.*|\.tandem-read-speed|.*\.new|\.verified\.json|quarantine|\.tandem-secrets-.*|.*\.dpkg-\w+"
 )
@@ -87,7 +89,7 @@ def files(same: dict[str, str]) -> tuple[dict[str, str], dict[str, str]]:
                 names = []
             paths = [folder, *(os.path.join(folder, name) for name in [*names, *folders])]
             for path in paths:
-                if BOOTED.fullmatch(path):
+                if BOOTED.fullmatch(path) or PARTIAL.fullmatch(path):
                     continue
                 place = DIGEST.sub("DIGEST", path)
                 found[place] = see(path, same)
