@@ -11,9 +11,9 @@ PACKAGES := python3-venv mmdebstrap systemd-container nftables iproute2 podman b
 # pyinfra's gevent replaces subprocess and sockets in its own process: what runs on hosts without it is tested without it.
 APART := $(addprefix tests/unit/test_,$(addsuffix .py,ask_case backup backup_run calibration cleanup engines flips guard knobs load \
 	notify prober reserve restore_secrets rollouts sqlite_copy webui_switch))
-# Whole hosts made for one case each, and an upgrade killed at many moments: minutes apiece, so they run in the campaign.
-LONG := $(addprefix tests/faults/test_,backup.py webui_upgrade.py bad_upgrades.py upgrade_crash.py upgrade_faults.py \
-	upgrade_host.py engine_faults.py webui_settings.py)
+# Whole in the campaign; `make test` runs some of each, by chance (tests/faults/sampling.py).
+LONG := $(addprefix tests/faults/test_,backup.py webui_upgrade.py bad_upgrades.py bad_trials.py upgrade_crash.py \
+	upgrade_faults.py upgrade_host.py engine_faults.py webui_settings.py)
 
 .PHONY: rehearse test lint unit host e2e faults bench campaign bundle clean packages
 
@@ -40,7 +40,7 @@ e2e: .venv/.ready
 	$(SUDO) $(BIN)/pytest tests/e2e --durations=15
 
 faults: .venv/.ready
-	$(SUDO) $(BIN)/pytest tests/faults --durations=40 $(LONG:%=--ignore=%)
+	$(SUDO) $(BIN)/pytest tests/faults --durations=40
 
 bench: .venv/.ready
 	$(SUDO) $(BIN)/python -m tests.bench.install
@@ -49,7 +49,7 @@ bench: .venv/.ready
 
 campaign: .venv/.ready
 	$(SUDO) $(BIN)/python -m tests.campaign
-	$(SUDO) TANDEM_CAMPAIGN=1 $(BIN)/pytest $(LONG) tests/faults/test_bad_trials.py -s
+	$(SUDO) TANDEM_CAMPAIGN=1 $(BIN)/pytest $(LONG) -s
 	$(SUDO) $(BIN)/python -m tests.bench.upgrade --paced --upgrades 10 --rollbacks 10 --shifts 50 --faults 3
 
 # All that a host without a network needs, in one folder: make bundle INVENTORY=inventories/prod.py HOST=gpu1 TO=FOLDER

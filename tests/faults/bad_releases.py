@@ -1,7 +1,6 @@
 """Kinds of bad releases, each with a harmless twin, as knobs of the rehearsal's small engine; and their cases."""
 
 import json
-import os
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Final, Literal
 from tandem.config.case_files import read
 from tandem.config.cases import Case
 from tandem.rehearsal.programs.knobs.settings import Knobs
+from tests.faults.sampling import WHOLE
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 CANARY_PERCENT: Final = 10
@@ -126,5 +126,4 @@ def write(some: Sequence[Case], path: Path) -> None:
 
 def some(kinds: Sequence[Kind], count: int, seed: int) -> list[Kind]:
     """Drawn by chance; all of them in the campaign (TANDEM_CAMPAIGN=1)."""
-    whole = os.environ.get("TANDEM_CAMPAIGN") == "1"
-    return list(kinds) if whole else random.Random(seed).sample(kinds, count)  # noqa: S311
+    return list(kinds) if WHOLE else random.Random(seed).sample(kinds, count)  # noqa: S311

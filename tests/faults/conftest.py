@@ -1,7 +1,6 @@
 """Rehearsal hosts for the fault tests: gpu1 as `make rehearse` left it; gpu2 and knob1, which they make and remove."""
 
 import os
-import random
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from tandem.rehearsal import host
 from tandem.rehearsal.inventory import STATE
 from tests.faults.deploying import Workplace
 from tests.faults.onhost import OnHost
+from tests.faults.sampling import SEED, split
 from tests.faults.upgrading import Knobbed
 
 SERVED = os.environ.get("TANDEM_SERVED_HOST", "gpu1")
@@ -18,10 +18,19 @@ SPARE = os.environ.get("TANDEM_SPARE_HOST", "gpu2")
 KNOBBED = os.environ.get("TANDEM_KNOB_HOST", "knob1")
 
 
+def pytest_report_header() -> str:
+    return f"TANDEM_SEED={SEED}"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    items[:], left_out = split(config, items)
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+
+
 @pytest.fixture(scope="session")
 def seed() -> int:
-    """TANDEM_SEED, else one by chance; printed by the tests that use it, so that a failure can be repeated."""
-    return int(os.environ.get("TANDEM_SEED") or random.SystemRandom().randrange(10**6))
+    return SEED
 
 
 @pytest.fixture

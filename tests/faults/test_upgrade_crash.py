@@ -25,8 +25,8 @@ from tests.faults.local_kills import (
     traced,
     users,
 )
+from tests.faults.sampling import WHOLE
 
-WHOLE: Final = os.environ.get("TANDEM_CAMPAIGN") == "1"
 GUARD_KILLS: Final = 12
 OVER_SECONDS: Final = 240.0
 DRAWN: Final = {"rename": 12, "fsync": 20, "write": 20, "pwrite64": 12, "ftruncate": 12, "vfork": 25, "mkdir": 4}
