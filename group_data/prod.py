@@ -16,14 +16,16 @@ releases = {
     "2026.11": {
         # EDIT. The vLLM image by the digest of its linux/amd64 manifest, not of the list over all platforms, and
         # without a tag: skopeo inspect --raw docker://REGISTRY/vllm/vllm-openai:v0.32.0
-        # prints that list (REGISTRY: the host name of Docker Hub or of a mirror); take the digest of the entry whose
-        # platform is linux/amd64, and write REGISTRY/vllm/vllm-openai@sha256:...
+        # prints that list (`| python3 -m json.tool`: in many lines; REGISTRY: the host name of Docker Hub or of a
+        # mirror); take the digest of the entry whose platform is linux/amd64, and write
+        # REGISTRY/vllm/vllm-openai@sha256:...
         "image": "registry.example/vllm-openai@sha256:0000000000000000000000000000000000000000000000000000000000000000",
         "model": {
             # The name clients ask for; the same in every release.
             "name": "gpt-oss-20b",
             # EDIT. Every file of the model with size and SHA-256, made once by:
             # python -m tandem.manifest openai/gpt-oss-20b --output manifests/gpt-oss-20b.json
+            # Another revision gets another file, named in the new release only.
             "manifest": "manifests/gpt-oss-20b.json",
         },
         # Further `vllm serve` options, names without the leading --. Address, model name, keys, tool calls and
@@ -176,9 +178,9 @@ runtime = {
     ],
 }
 
-# How the engines are run.
+# How the engines are run. All but ready_timeout_seconds is part of the release: a change takes an upgrade.
 engine = {
-    # Cards by their index in nvidia-smi; one engine runs on each.
+    # Cards by their index in nvidia-smi; one engine runs on each. Others are refused on a host that serves.
     "cards": [0, 1],
     # Give up on an engine that has not completed a request by then.
     "ready_timeout_seconds": 900,

@@ -12,7 +12,7 @@ SECRET_SHOWN = "***"  # noqa: S105 - what stands in the place of a secret
 # Settings given by --data that are never secrets; the values of all others are hidden in the record.
 PLAIN_DATA = frozenset(
     {
-        *("json", "release", "rotate", "follow", "move", "report", "remove"),
+        *("json", "release", "rotate", "follow", "move", "again", "report", "remove"),
         *("ssh_hostname", "ssh_port", "ssh_user", "ssh_known_hosts_file"),
     }
 )

@@ -5,11 +5,11 @@ from typing import Any
 
 from tandem.domain.advance import ENDING
 from tandem.domain.loose import count, items, mapping, moment, number, text
-from tandem.domain.upgrade_plan import option
+from tandem.domain.option import option
 from tandem.domain.weights import duration
 
-UPGRADE = "pyinfra INVENTORY deploys/upgrade.py"
-ROLLBACK = "pyinfra INVENTORY deploys/rollback.py"
+UPGRADE = "pyinfra INVENTORY deploys/upgrade.py -y"
+ROLLBACK = "pyinfra INVENTORY deploys/rollback.py -y"
 
 
 def serves(status: Mapping[str, Any]) -> str:
@@ -124,5 +124,6 @@ def past(status: Mapping[str, Any]) -> list[tuple[str, str]]:
         start = number(over.get("start_seconds"))
         took = f" (it took {duration(start)} to start when measured)" if start is not None else ""
         what = {"finished": "to bring it back", "undone": "to try it again"}.get(outcome, "to use it")
-        found.append(("", f"{what}: {UPGRADE} --data {option(release)}{took}"))
+        once_more = " --data again=true" if outcome == "undone" else ""
+        found.append(("", f"{what}: {UPGRADE} --data {option(release)}{once_more}{took}"))
     return found

@@ -1,14 +1,13 @@
 """What an upgrade would do, said before it begins: whether, how, for how long, and how to go back. Pure."""
 
-import json
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 from tandem.domain.advance import Comparison, Pacing, Rollout
 from tandem.domain.capacity import RECREATE, TAKE_TURNS
 from tandem.domain.layout import ConvertAt, Swap
+from tandem.domain.option import option
 from tandem.domain.refused import Refused
 from tandem.domain.rollout import Past, Slot, State
 from tandem.domain.slots import SLOTS, card_of
@@ -73,8 +72,11 @@ class Plan:
         return f"about {span(self.old.start_seconds)} (as measured of {self.old.release})"
 
 
-def decide(state: State, name: str, digest: str, cards: Sequence[int]) -> Choice:
-    """What there is to do for the release ``name`` on ``cards``. Raises Refused for what can't be begun."""
+def decide(state: State, name: str, digest: str, cards: Sequence[int], again: bool = False) -> Choice:
+    """What there is to do for the release ``name`` on ``cards``. Raises Refused for what can't be begun.
+
+    ``again``: also when this very release was the last one, and was undone.
+    """
     current = state.current
     if current is None or state.serving is None:
         raise Refused("nothing serves yet, so there is nothing to upgrade. Nothing was changed. Run install first.")
@@ -88,7 +90,17 @@ def decide(state: State, name: str, digest: str, cards: Sequence[int]) -> Choice
             f"release {current.release} runs on card {_list(used)} and engine/cards names {_list(sorted(cards))}: an "
             "upgrade keeps the cards. Nothing was changed. Name the same cards, or install anew."
         )
+    if not again and state.past is not None and _was_undone(state.past, digest):
+        raise Refused(
+            f"{name} was undone at {state.past.at}: {state.past.why or 'no reason was recorded'}. Nothing was changed. "
+            f"To stay with {current.release}, name it in `release`; declare what you mend under another name; to try "
+            "this one once more as it is, add `--data again=true`."
+        )
     return "begin"
+
+
+def _was_undone(past: Past, digest: str) -> bool:
+    return past.outcome == "undone" and past.digest == digest
 
 
 def _under_way(state: State, rollout: Rollout, name: str, digest: str) -> Choice:
@@ -140,7 +152,7 @@ def _sides(plan: Plan) -> Iterator[str]:
         yield f"  {label:<{widths[0]}}  {left:<{widths[1]}}  {right}".rstrip()
     yield f"  changed in the engine{':' if plan.changes else ': nothing'}"
     yield from (f"    {line}" for line in plan.changes)
-    if plan.past and plan.past.outcome == "undone" and plan.past.digest == new.digest:
+    if plan.past and _was_undone(plan.past, new.digest):
         yield f"  {new.release} was undone before, at {plan.past.at}: {plan.past.why or 'no reason was recorded'}"
 
 
@@ -237,12 +249,3 @@ def span(seconds: float) -> str:
         if seconds >= least * size:
             return f"{seconds / size:.1f} {word}".replace(".0 ", " ")
     return f"{seconds:.0f} s" if seconds >= 1 else "below 1 s"
-
-
-def option(release: str) -> str:
-    """``release=NAME`` for --data, quoted where pyinfra would read the name as a number, for example."""
-    for read in (int, json.loads):
-        with suppress(ValueError):
-            read(release)
-            return f"'release=\"{release}\"'"
-    return f"release={release}"

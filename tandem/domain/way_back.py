@@ -1,7 +1,8 @@
 """What there is to undo, from the host's record. Pure."""
 
+from tandem.domain.option import option
 from tandem.domain.rollout import State
-from tandem.domain.upgrade_plan import RUN, option, span
+from tandem.domain.upgrade_plan import RUN, span
 
 
 def why_nothing(state: State) -> str:

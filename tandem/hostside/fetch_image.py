@@ -2,18 +2,23 @@
 
 Input: one JSON argument {"image": NAME@sha256:DIGEST, "temporary": folder,
 "sources": [{"kind": "registry"|"mirror"|"oci-layout", ...}]}.
-Sources are tried in order; the first that has the digest wins. skopeo checks the digest itself. Where none has it, one
-line per source says what that source answered, and the exit status is 1.
+Sources are tried in order; the first that has the digest wins. skopeo checks the digest itself. A slow source has all
+the time it needs, a silent one is given up. Where none has it, one line per source says what that source answered, and
+the exit status is 1.
 """
 
 import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from typing import Any
 
-LIMIT_SECONDS = 3600
+SILENT_SECONDS = 600.0
+"""So long skopeo may neither read nor write: registries and slow disks make it wait for less."""
+TELL_SECONDS = 60.0
+LOOK_SECONDS = 2.0
 
 
 def mirrored(image: str, prefix: str) -> str:
@@ -48,12 +53,47 @@ def index_of(path: str, digest: str) -> int:
 def attempt(image: str, source: dict[str, Any], temporary: str) -> str:
     """ "" when the image was brought, else what went wrong."""
     try:
-        result = subprocess.run(
-            command(image, source, temporary), capture_output=True, text=True, timeout=LIMIT_SECONDS, check=False
-        )
-    except (LookupError, OSError, subprocess.TimeoutExpired) as error:
+        return watched(command(image, source, temporary), SILENT_SECONDS, TELL_SECONDS, LOOK_SECONDS)
+    except (LookupError, OSError) as error:
         return str(error)
-    return "" if result.returncode == 0 else (result.stderr.strip().splitlines() or ["no reason given"])[-1]
+
+
+def watched(words: list[str], silent_seconds: float, tell_seconds: float, look_seconds: float) -> str:
+    """Run a program until it ends or is silent for too long; "" when it succeeded, else the last line of its errors."""
+    began = heard = told = time.monotonic()
+    seen = 0
+    with tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors)
+        try:
+            while True:
+                try:
+                    process.wait(look_seconds)
+                    break
+                except subprocess.TimeoutExpired:
+                    now, moved = time.monotonic(), bytes_moved(process.pid)
+                if moved != seen:
+                    seen, heard = moved, now
+                if now - heard >= silent_seconds:
+                    return f"nothing came for {silent_seconds:.0f} s, so it was given up after {now - began:.0f} s"
+                if now - told >= tell_seconds:
+                    told = now
+                    print(f"  still bringing it ({now - began:.0f} s so far)", flush=True)
+        finally:
+            process.kill()
+            process.wait()
+        errors.seek(0)
+        said = errors.read().decode(errors="replace").strip().splitlines()
+    return "" if process.returncode == 0 else (said or ["no reason given"])[-1]
+
+
+def bytes_moved(pid: int) -> int:
+    """What a process has read and written so far, from sockets as well (proc(5), io: rchar and wchar)."""
+    try:
+        with open(f"/proc/{pid}/io") as file:
+            figures = dict(line.split(": ") for line in file)
+        return int(figures["rchar"]) + int(figures["wchar"])
+    except (OSError, KeyError, ValueError):
+        return 0
 
 
 def main() -> None:

@@ -17,6 +17,7 @@ from tandem.domain import advance, guarding
 from tandem.domain.advance import ENDING
 from tandem.domain.guarding import Sight
 from tandem.domain.layout import Engine, Route
+from tandem.domain.option import option
 from tandem.domain.rollout import Refused, Slot, State, begin, planned
 from tandem.domain.slots import SLOTS, engine_port, engine_unit
 from tandem.hostside import carry, lock, preparing, units
@@ -218,8 +219,8 @@ def _nothing_to_undo(state: State) -> str:
     )
     return (
         f"nothing to do: the rollout is finished and release {current.release} serves. Release {past.release} is still "
-        f"on disk: deploys/upgrade.py --data release={past.release} brings it back without a download; its start takes "
-        f"{took}."
+        f"on disk: deploys/upgrade.py -y --data {option(past.release)} brings it back without a download; its start "
+        f"takes {took}."
     )
 
 
@@ -240,7 +241,10 @@ def follow(options: argparse.Namespace, paths: Paths) -> None:
         if now.held:
             if now.phase in ENDING:
                 raise Ended(f"{now.phase.replace('_', ' ')}: {now.held}. Mend that, then it goes on by itself.")
-            raise Ended(f"held: {now.held}. Go on with --data move=resume, or undo it with deploys/rollback.py.")
+            raise Ended(
+                f"held: {now.held}. Go on with deploys/upgrade.py -y --data move=resume, or undo it with "
+                "deploys/rollback.py -y."
+            )
         line = _progress(now, paths)
         shape = re.sub(r"\d+", "", line)
         if shape != told or time.monotonic() - told_at >= options.every_seconds:

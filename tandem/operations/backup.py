@@ -161,7 +161,7 @@ def _keep(state: Any, host: Any, incoming: Path, said: Path) -> bool:
     target.with_name(f"{name}.sha256").write_text(f"{wanted}  {name}\n")
     print(
         f"\n{target}: {size_text(target.stat().st_size)}, checksum right\n"
-        f"to restore it: pyinfra INVENTORY deploys/restore.py --data from={target} --data identity=FILE\n"
+        f"to restore it: pyinfra INVENTORY deploys/restore.py -y --data from={target} --data identity=FILE\n"
         "to try that first without a change: add --data scratch=true",
         flush=True,
     )

@@ -17,7 +17,7 @@ from tandem.render.release import release_digest
 from tandem.steps import capacity, doctor
 
 OPTIONS = (
-    *(doctor.AS_JSON, "rotate", "remove", "follow", "move", "report", "why"),
+    *(doctor.AS_JSON, "rotate", "remove", "follow", "move", "again", "report", "why"),
     *("to", "from", "identity", "replace", "scratch"),
 )
 """What ``--data`` says to one deploy; no part of the configuration."""

@@ -30,8 +30,10 @@ from tandem.steps.rollback import reason
 from tandem.steps.run import Run
 from tandem.steps.status import wanted
 
-MOVE, FOLLOW = "move", "follow"
-"""``--data move=50|hold|resume|finish`` steers the rollout; ``--data follow=true`` stays until it is over or held."""
+MOVE, FOLLOW, AGAIN = "move", "follow", "again"
+"""``--data move=50|hold|resume|finish`` steers the rollout; ``--data follow=true`` stays until it is over or held;
+``--data again=true`` begins also what was undone before.
+"""
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ def plan(run: Run) -> Upgrade:
     wanted(FOLLOW)  # a mistake in it is better known now than after the upgrade
     digest, name = release_digest(run.config), run.config.release
     try:
-        choice = upgrade_plan.decide(run.state, name, digest, run.config.engine.cards)
+        choice = upgrade_plan.decide(run.state, name, digest, run.config.engine.cards, wanted(AGAIN))
         if choice == "begin":
             return _begin(bundle.check(run), digest)
     except Refused as refusal:

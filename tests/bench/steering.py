@@ -82,8 +82,9 @@ class Steering:
 
     def begin(self, release: str, **pacing: Any) -> None:
         """Returns once the guard has taken it over. Raises RuntimeError when the run failed."""
-        data = f"release={release}"
-        self._checked(self.workplace.run(self._inventory(**pacing), "deploys/upgrade.py", "--data", data))
+        # It was undone before, where a rollback or a fault was measured.
+        data = ("--data", f"release={release}", "--data", "again=true")
+        self._checked(self.workplace.run(self._inventory(**pacing), "deploys/upgrade.py", *data))
 
     def state(self) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(self.there.shell("cat /var/lib/tandem/state.json"))

@@ -155,7 +155,7 @@ def test_the_next_step_follows_from_the_pacing_when_the_guard_does_not_say() -> 
 
 def test_a_hold_says_why_and_how_to_go_on() -> None:
     text = said(rollout=rollout(held="no verdict after 90000 s"))
-    assert "HELD no verdict after 90000 s. To go on: pyinfra INVENTORY deploys/upgrade.py --data move=resume" in text
+    assert "HELD no verdict after 90000 s. To go on: pyinfra INVENTORY deploys/upgrade.py -y --data move=resume" in text
     assert "HELD" not in said()
 
 
@@ -177,7 +177,7 @@ def test_nothing_that_is_asked_is_said_loudly() -> None:
 
 
 def test_the_way_back_is_as_fast_as_the_old_engines_are_ready() -> None:
-    assert "rollback.py (the old release is ready, its traffic comes back at once)" in said()
+    assert "rollback.py -y (the old release is ready, its traffic comes back at once)" in said()
     engines = {"vllm-green-1": {"ready": True, "fault": "", "running": 0, "waiting": 0}}
     assert "the old release has to start first, it took 1 min 33 s to start when" in said(guard=guard(engines=engines))
     slots = copy.deepcopy(status()["slots"])
@@ -186,8 +186,11 @@ def test_the_way_back_is_as_fast_as_the_old_engines_are_ready() -> None:
     assert "rollback.py" not in said(rollout=rollout(phase="rolling_back"))
 
 
-@pytest.mark.parametrize(("outcome", "words"), [("finished", "to bring it back"), ("undone", "to try it again")])
-def test_the_release_that_does_not_serve_can_be_had_again(outcome: str, words: str) -> None:
+@pytest.mark.parametrize(
+    ("outcome", "words", "once_more"),
+    [("finished", "to bring it back", ""), ("undone", "to try it again", " --data again=true")],
+)
+def test_the_release_that_does_not_serve_can_be_had_again(outcome: str, words: str, once_more: str) -> None:
     past = {
         "id": "r0",
         "outcome": outcome,
@@ -199,7 +202,8 @@ def test_the_release_that_does_not_serve_can_be_had_again(outcome: str, words: s
     text = " ".join(" ".join(lines(idle(past=past))).split())
     assert "2026-11-02" in text
     assert ": it was slow" in text
-    assert f"{words}: pyinfra INVENTORY deploys/upgrade.py --data release=z (it took 1 min 1 s to start" in text
+    command = f"pyinfra INVENTORY deploys/upgrade.py -y --data release=z{once_more}"
+    assert f"{words}: {command} (it took 1 min 1 s to start" in text
     named = " ".join(lines(idle(past={**past, "release": "2026.10"})))
     assert 'release="2026.10"\'' in named, "pyinfra reads a bare 2026.10 as the number 2026.1"
     assert words not in said(past=past), "no other upgrade is offered while one is under way"

@@ -177,6 +177,7 @@ def test_nothing_to_undo_says_what_would_bring_the_other_release_back(
         (IDLE, "none was before"),
         (replace(IDLE, past=replace(past, outcome="undone", release="b")), "the rollout to b is undone, release a"),
         (replace(IDLE, past=past), "--data release=a brings it back without a download; its start takes about 42 s"),
+        (replace(IDLE, past=replace(past, release="2026.10")), "-y --data 'release=\"2026.10\"' brings it back"),
     ):
         state.save(paths.state, known)
         assert main(["rollback"], paths) == 0
@@ -193,7 +194,7 @@ def test_following_ends_with_the_rollout(paths: Paths, capsys: pytest.CaptureFix
     for last, status, said in (
         (replace(IDLE, past=past), 1, "the rollout to b was undone: it was slow. The release before serves."),
         (done, 0, "finished: release a serves"),
-        (held, 1, "held: no verdict. Go on with --data move=resume"),
+        (held, 1, "held: no verdict. Go on with deploys/upgrade.py -y --data move=resume"),
         (stuck, 1, "rolling back: no progress. Mend that, then it goes on by itself."),
         (replace(IDLE, past=replace(past, id="another")), 1, "no rollout is under way."),
     ):

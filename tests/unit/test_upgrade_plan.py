@@ -9,11 +9,12 @@ from tandem.config import Config, load
 from tandem.domain.advance import PHASES, Comparison, Pacing, Rollout
 from tandem.domain.capacity import RECREATE, SIDE_BY_SIDE, TAKE_TURNS, Assessment
 from tandem.domain.layout import Strategy, Swap
+from tandem.domain.option import option
 from tandem.domain.refused import Refused
 from tandem.domain.rollout import Past, Slot, State, Webui, planned
 from tandem.domain.upgrade_changes import arguments, changes, image, revision
 from tandem.domain.upgrade_orders import steering
-from tandem.domain.upgrade_plan import Plan, decide, idle_slot, lines, option, span
+from tandem.domain.upgrade_plan import Plan, decide, idle_slot, lines, span
 from tandem.domain.upgrade_ways import Way, consented, way
 from tandem.domain.way_back import why_nothing
 from tandem.render.engine import engine_path, render_engine
@@ -61,6 +62,19 @@ def test_another_release_is_begun_and_the_one_that_serves_is_not() -> None:
     assert decide(IDLE, "a", "a" * 16, (0, 1)) == "nothing"
     assert decide(IDLE, "renamed", "a" * 16, (0, 1)) == "nothing"
     assert decide(IDLE, "a", "c" * 16, (0, 1)) == "begin"  # the same name, edited
+
+
+def test_what_was_undone_is_begun_again_only_when_that_is_said() -> None:
+    state = replace(IDLE, past=Past("id", "undone", "too slow", "2026-11-21T10:00:00+00:00", "b", "b" * 16))
+    with pytest.raises(Refused) as caught:
+        decide(state, "b", "b" * 16, (0, 1))
+    assert "b was undone at 2026-11-21T10:00:00+00:00: too slow. Nothing was changed." in str(caught.value)
+    assert "`--data again=true`" in str(caught.value)
+    assert decide(state, "b", "b" * 16, (0, 1), again=True) == "begin"
+    assert decide(state, "b", "c" * 16, (0, 1)) == "begin"  # mended, under its old name
+    assert decide(state, "a", "a" * 16, (0, 1)) == "nothing"
+    finished = replace(IDLE, past=Past("id", "finished", "", "2026-11-21T10:00:00+00:00", "b", "b" * 16))
+    assert decide(finished, "b", "b" * 16, (0, 1)) == "begin"  # it served before, and may come back
 
 
 @pytest.mark.parametrize("phase", [phase for phase in PHASES if phase != "rolling_back"])
