@@ -36,7 +36,7 @@ def test_bad_releases_are_undone_by_themselves_before_more_than_the_canary_meets
 ) -> None:
     print(f"TANDEM_SEED={seed}\n{' | '.join(HEAD)}")
     wrong = []
-    for number, kind in enumerate(some(KINDS, 4, seed)):
+    for number, kind in enumerate(some(KINDS, 3, seed)):
         with knobbed.load() if kind.users else nullcontext():
             ended, course = knobbed.upgrade(f"bad-{number}", kind.bad)
         print(row(kind, course), flush=True)
@@ -49,7 +49,7 @@ def test_bad_releases_are_undone_by_themselves_before_more_than_the_canary_meets
 def test_harmless_twins_finish(knobbed: Knobbed, seed: int) -> None:
     print(f"TANDEM_SEED={seed}")
     wrong = []
-    for number, kind in enumerate(some(KINDS, 2, seed)):
+    for number, kind in enumerate(some(KINDS, 1, seed)):
         with knobbed.load() if kind.users else nullcontext():
             ended, course = knobbed.upgrade(f"twin-{number}", kind.twin)
         span = course.places[-1][0] - course.places[0][0] if course.places else 0.0
