@@ -145,7 +145,7 @@ class Case(Model):
     )
     messages: Annotated[Items[Message], Field(min_length=1)] = Field(description="The conversation.")
     request: Request = Field(default=Request(), description="Parameters of the request.")
-    critical: bool = Field(default=False, description="Wrong twice on the new release alone: it fails.")
+    critical: bool = Field(default=False, description="Wrong twice in a row on the new release alone: it fails.")
     bad_request: dict[str, Any] = Field(default={}, description="For kind error: laid over the request to spoil it.")
     first_token_seconds: Bound | None = Field(default=None, description="Until the first token.")
     total_seconds: Bound | None = Field(default=None, description="Until the end of each answer.")

@@ -1,6 +1,6 @@
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from tandem.config.base import Items, Model
 from tandem.config.comparison import ComparisonConfig
@@ -47,3 +47,15 @@ class UpgradeConfig(Model):
         if weights[-1] != 100:
             raise ValueError(f"{shown} do not end with 100; the last share is all requests")
         return weights
+
+    @model_validator(mode="after")
+    def _ends_before_it_is_held(self) -> "UpgradeConfig":
+        """What is compared unexposed has no window of its own, only the extensions."""
+        asked, patience = self.comparison, self.most_extensions * self.window_seconds
+        least = max(asked.requests, asked.pairs) * asked.pair_seconds
+        if least > patience:
+            raise ValueError(
+                f"a comparison takes at least {least:.0f} s (requests, pairs, pair_seconds) and would be held after "
+                f"{patience} s (most_extensions times window_seconds); make those longer, or pair_seconds shorter"
+            )
+        return self

@@ -212,8 +212,12 @@ def hold(rollout: Rollout, why: str) -> Rollout:
 
 
 def resume(rollout: Rollout) -> Rollout:
-    """Goes on by itself, with a window of full length. Raises Refused while the old release's engines are dead."""
+    """Goes on by itself, with a window of full length; as it was if nobody holds it. Raises Refused while the old
+    release's engines are dead.
+    """
     _under_way(rollout)
+    if rollout.held is None:
+        return rollout
     if rollout.lean is not None:
         raise Refused(f"{rollout.held}. Nothing was changed. Mend the old release, or undo the rollout.")
     return replace(rollout, held=None, spent_seconds=0.0, step=rollout.step + 1, peak_engines=0.0)
@@ -226,6 +230,11 @@ def move_to(rollout: Rollout, weight: int) -> Rollout:
         raise Refused("the new release was not compared yet. Nothing was changed. Wait for that, or undo the rollout.")
     if not 1 <= weight <= 100:
         raise Refused(f"{weight} is not a share between 1 and 100 %. Nothing was changed. 0 is: undo the rollout.")
+    if rollout.swap.strategy == "recreate" and weight != 100:
+        raise Refused(
+            "only one release at a time runs on these cards (recreate), and the new one has all requests. Nothing was "
+            "changed. To take them away, undo the rollout."
+        )
     return _to(rollout, "shifting", weight)
 
 

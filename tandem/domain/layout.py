@@ -191,7 +191,11 @@ def next_move(seen: Seen, target: Layout, shares_cards: bool, gap: bool = False)
         fewer = _without_one(now.routing, target, seen.ready, {engine.card for engine in missing})
         if fewer:
             return Route(fewer)
-        return Route(Routing()) if gap else Stuck(tuple(missing))
+        if gap:
+            return Route(Routing())
+        # What is asked may only be loading, as after a boot: once it is ready, it can do without one of its engines.
+        loading = tuple(sorted((now.routing.engines & now.running) - seen.ready))
+        return Wait(loading) if loading else Stuck(tuple(missing))
     return None
 
 

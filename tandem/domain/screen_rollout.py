@@ -60,7 +60,8 @@ def rollout(status: Mapping[str, Any], guard: Mapping[str, Any]) -> list[tuple[s
         other = f". Or undo it: {ROLLBACK}" if phase == "finishing" else ""
         found.append(("STUCK", f"{held}. Mend that, then it goes on by itself: {units}{other}"))
     elif held:
-        found.append(("HELD", f"{held}. To go on: {UPGRADE} --data move=resume"))
+        first = "mend the side that is dead, then " if lean else ""
+        found.append(("HELD", f"{held}. To go on: {first}{UPGRADE} --data move=resume"))
     if why:
         found.append(("why", why))
     found.append(("next", _next(now, guard)))

@@ -18,7 +18,7 @@ def fingerprint(order: Mapping[str, Any]) -> str:
 def steering(value: object, why: str = "") -> list[str]:
     """The words after ``tandemctl upgrade``. ``why`` is kept with a hold. Raises Refused for what is no order."""
     if value == "hold":
-        return ["hold", *(["--why", why] if why else [])]
+        return ["hold", *([f"--why={why}"] if why else [])]
     if value in WORDS:
         return [str(value)]
     if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 100:

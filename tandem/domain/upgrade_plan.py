@@ -126,6 +126,15 @@ def _under_way(state: State, rollout: Rollout, name: str, digest: str) -> Choice
     )
 
 
+def comparable(cases: int, least: int) -> None:
+    """Raises Refused where no comparison could ever pass."""
+    if cases < least:
+        raise Refused(
+            f"there are {cases} cases, and least_cases is {least}: the upgrade would be held for ever. Nothing was "
+            "changed. Name more questions in upgrade/comparison/cases; those in cases/ are for everybody."
+        )
+
+
 def idle_slot(serving: str) -> str:
     """The slot that the next release gets."""
     return next(slot for slot in SLOTS if slot != serving)

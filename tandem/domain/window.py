@@ -11,6 +11,11 @@ from tandem.domain.paired import TIMES, Pair, Sample, Traffic, Window
 IDLE_SHARE: Final = 0.9
 """Of the pairs: when neither engine had anything else to do in so many, their times can be compared."""
 
+LOPSIDED: Final = 2
+"""Times the requests of users on the old side: with more on the new one, half of the conversations are not half of
+the work. The other way round is no excuse: who is answered slowly asks less.
+"""
+
 
 def window(samples: Iterable[Mapping[str, Any]], old: Traffic, new: Traffic, weight: int) -> Window:
     """``old``, ``new``: the requests of users in the step; ``weight``: the new release's share in percent.
@@ -19,7 +24,8 @@ def window(samples: Iterable[Mapping[str, Any]], old: Traffic, new: Traffic, wei
     """
     read = [(pair, sample) for sample in samples if (pair := _pair(sample)) is not None]
     idle = sum(_idle(sample.get("busy")) for _, sample in read)
-    equal = weight == 50 or (bool(read) and idle >= IDLE_SHARE * len(read))
+    halves = weight == 50 and new.requests <= LOPSIDED * old.requests
+    equal = halves or (bool(read) and idle >= IDLE_SHARE * len(read))
     return Window([pair for pair, _ in read], old, new, equal)
 
 

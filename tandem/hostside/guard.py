@@ -18,8 +18,9 @@ from typing import Final
 
 from tandem.domain.advance import ENDING, JUDGED, OVER, Rollout
 from tandem.domain.guarding import Sight, concerned, decide, move
+from tandem.domain.judge import Verdict
 from tandem.domain.rollout import Refused, State, over
-from tandem.hostside import carry, guard_settings, leftovers, lock, notify, units, webui_return
+from tandem.hostside import carry, guard_settings, leftovers, lock, notify, reserve, units, webui_return
 from tandem.hostside import state as record
 from tandem.hostside.eyes import Eyes
 from tandem.hostside.hands import Hands
@@ -115,7 +116,7 @@ class Guard:
         if state.rollout:
             seconds = seconds if 0 < seconds <= MOST_TICK_SECONDS else 0.0
             counted = seconds if self.memory.arrived else 0.0
-            verdict = self.judging.verdict(state, self.memory.arrived) if state.phase in JUDGED else None
+            verdict = self._verdict(state)
             sight = replace(sight, seconds=counted)
             if verdict:
                 sight = replace(sight, outcome=verdict.outcome, reasons=verdict.reasons)
@@ -125,7 +126,11 @@ class Guard:
         self.memory.arrived = step is None
         if state.rollout is None and step is None:
             state = self._know_start(state)
-        doing = self.hands.carry(state, step, sight, now)
+        try:
+            doing = self.hands.carry(state, step, sight, now)
+        except (NotTaken, OSError, subprocess.SubprocessError) as error:
+            doing = f"could not go on: {error}"
+            self._say(doing)
         tell_systemd("WATCHDOG=1")
         state = self._load()
         self.hands.mend(state, sight, now)
@@ -142,6 +147,14 @@ class Guard:
         peak = max(rollout.peak_engines, counted.peak_engines)
         return replace(state, rollout=replace(rollout, spent_seconds=spent, peak_engines=peak))
 
+    def _verdict(self, state: State) -> Verdict | None:
+        """None where nothing is judged, or can be: an engine that dies is seen all the same."""
+        try:
+            return self.judging.verdict(state, self.memory.arrived) if state.phase in JUDGED else None
+        except OSError as error:
+            self._say(f"nothing can be judged: {error}")
+            return None
+
     def _advance(self, state: State, sight: Sight, now: float) -> State:
         before = state.rollout
         after, sentence = decide(state, sight)
@@ -154,13 +167,20 @@ class Guard:
         elif after.phase == "comparing" and before.phase == "staging":
             changed = self._with_start(changed, after.swap.new)
         if _without_counts(after) != _without_counts(before):
-            self.judging.keep(before, sight.outcome, sight.reasons, now)
+            reserve.use_if_needed(self.paths)
+            try:
+                self.judging.keep(before, sight.outcome, sight.reasons, now)
+            except OSError as error:
+                self._say(f"the report will lack step {before.step}: {error}")
             with record.recorded(self.paths, sentence or after.phase, WHO, state, changed):
                 record.save(self.paths.state, changed)
             self._tell(state, changed, sentence)
         elif after != before and now - self.memory.saved >= SAVE_SECONDS:
-            record.save(self.paths.state, changed)
             self.memory.saved = now
+            try:
+                record.save(self.paths.state, changed)
+            except OSError as error:
+                self._say(f"the time that was watched is not recorded: {error}")
         return changed
 
     def _know_start(self, state: State) -> State:

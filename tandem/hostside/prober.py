@@ -112,11 +112,17 @@ class Prober:
         self._said = ""
 
     def run(self) -> None:
-        """Until the record says that there is no rollout. Raises OSError when a sample can't be written."""
-        while (now := self._state()) is None or now.rollout is not None:
-            pause = self._turn(now, now.rollout) if now is not None and now.rollout is not None else self._idle_seconds
+        """Until the record says that there is no rollout, or another one, whose cases are given to another process.
+
+        Raises OSError when a sample can't be written.
+        """
+        id: str | None = None
+        while (now := self._state()) is None or (now.rollout is not None and id in (None, now.rollout.id)):
+            pause = self._idle_seconds
+            if now is not None and now.rollout is not None:
+                id, pause = now.rollout.id, self._turn(now, now.rollout)
             time.sleep(min(max(pause, 0.0), self._idle_seconds))
-        self._say("there is no rollout: done")
+        self._say("there is no rollout: done" if now.rollout is None else "there is another rollout: done")
 
     def _state(self) -> State | None:
         """None while the record is missing or can't be read."""

@@ -164,10 +164,9 @@ def rollback(options: argparse.Namespace, paths: Paths, who: str, user: str) -> 
     if old.weight == 100:
         print(f"all requests go to release {old.release} again; {new.release} is stopped once it has answered the rest")
     else:
-        print(
-            f"rolling back: release {old.release} has no engine that answers yet, and is started; until then "
-            f"{new.release} goes on answering"
-        )
+        meanwhile = f"{new.release} goes on answering" if new.weight else "nothing answers"
+        starts = f"release {old.release} has no engine that answers yet, and is started"
+        print(f"rolling back: {starts}; until then {meanwhile}")
     _say_if_silent(paths)
 
 

@@ -86,7 +86,7 @@ def back(why: str = "") -> Commands:
         host.noop("no rollout is under way")
         return
     journal.note(host, "undid the rollout that was under way")
-    yield LiveCommand(tandemctl("rollback", *(["--why", why] if why else [])))
+    yield LiveCommand(tandemctl("rollback", *([f"--why={why}"] if why else [])))
 
 
 @operation(is_idempotent=False)

@@ -146,6 +146,7 @@ def _begin(run: Run, digest: str) -> Upgrade:
     """Raises Refused for what the cards can't do or nobody consented to."""
     if host.get_fact(CtlStatus).get("schema") != SCHEMA:
         raise Refused("its tandemctl is of another version. Nothing was changed. Run deploys/install.py first.")
+    upgrade_plan.comparable(len(run.config.upgrade.comparison.cases), run.config.upgrade.comparison.least_cases)
     told = planning.told(run, digest)
     upgrade_ways.consented(told.way, run.config.upgrade.allow_gap, told.old.release, told.new.release, told.gap)
     lines = upgrade_plan.lines(told)

@@ -22,6 +22,7 @@ from tandem.domain.layout import Swap, wanted
 from tandem.domain.refused import Refused
 
 SWAP = Swap("blue", "green", (0, 1), "take-turns")
+RECREATE = Swap("blue", "green", (0,), "recreate")
 PACING = Pacing(weights=(10, 50, 100), window_seconds=60, soak_seconds=300, most_extensions=2)
 START = Rollout(SWAP, PACING)
 PHASES: tuple[tuple[Phase, int], ...] = (
@@ -146,6 +147,7 @@ def test_people_move_hold_resume_and_finish_it_by_hand() -> None:
     held = hold(shifting, "lunch")
     assert advance(held, good(10**6)) == (held, "")
     assert (resume(held).held, resume(held).spent_seconds) == (None, 0.0)
+    assert resume(at("soaking", 100, spent_seconds=50.0)) == at("soaking", 100, spent_seconds=50.0)
     assert finish_now(at("soaking", 100)).phase == "finishing"
     assert move_to(at("soaking", 100), 50).weight == 50
 
@@ -156,6 +158,7 @@ def test_people_move_hold_resume_and_finish_it_by_hand() -> None:
         (lambda: move_to(at("comparing", 0), 10), "not compared yet"),
         (lambda: move_to(at("shifting", 10), 0), "undo the rollout"),
         (lambda: move_to(at("shifting", 10), 101), "not a share"),
+        (lambda: move_to(replace(at("shifting", 100), swap=RECREATE), 50), "one release at a time"),
         (lambda: finish_now(at("shifting", 100)), "Move it to 100 % first"),
         (lambda: hold(at("finished", 100), "x"), "can't be steered"),
         (lambda: resume(at("rolling_back", 0)), "rolling back"),

@@ -2,8 +2,9 @@
 
 import json
 import os
-from collections.abc import Iterator
-from contextlib import closing
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from tandem.domain.advance import Pacing, Rollout, undo
 from tandem.domain.layout import ConvertAt, Strategy, Swap
 from tandem.domain.rollout import Slot, State, Webui
 from tandem.domain.watch import Look, Vital
-from tandem.hostside import carry, guard, state
+from tandem.hostside import carry, guard, reserve, state
 from tandem.hostside.engines import Completion
 from tandem.hostside.paths import Paths
 from tandem.hostside.traffic import NotTaken
@@ -116,6 +117,24 @@ def paths(tmp_path: Path) -> Paths:
         path.parent.mkdir(parents=True, exist_ok=True)
     paths.guard_settings.write_text(json.dumps({"ready_seconds": 900, "drain_seconds": 3600}))
     return paths
+
+
+@pytest.fixture
+def small_disk(paths: Paths) -> Iterator[Callable[[], None]]:
+    """Calling it fills the disk that the record is on, down to the last byte but for the reserve."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting takes root")
+    folder = paths.state.parent
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=80m", "none", str(folder)], check=True)
+
+    def fill() -> None:
+        with open(folder / "filler", "wb", buffering=0) as filler, suppress(OSError):
+            while filler.write(b"x" * 4096) == 4096:
+                pass
+        assert reserve.free_bytes(folder) == 0
+
+    yield fill
+    subprocess.run(["umount", str(folder)], check=True)
 
 
 @pytest.fixture
@@ -306,6 +325,65 @@ def test_an_end_that_does_not_come_is_told_once_and_still_comes_when_it_is_mende
     host.ready |= {dead}
     after = go(watch, host, 10)
     assert (after.rollout, word in host.told[0]) == (None, True)
+
+
+@pytest.mark.parametrize("asked", [(18200, 18201), (18201,)])
+def test_a_boot_while_it_is_undone_is_waited_for_and_nobody_is_told_that_it_is_stuck(
+    host: Host, paths: Paths, watch: guard.Guard, asked: tuple[int, ...]
+) -> None:
+    rollout(paths, "rolling_back", 100, {"green": asked}, ("take-turns", "full"))
+    runs(host, *(f"vllm-green-{port % 10}" for port in asked), ready=False)
+    after = go(watch, host, 60)
+    assert (after.held, host.told) == (None, [])
+    runs(host, *(f"vllm-green-{port % 10}" for port in asked))
+    for _ in range(60):
+        after = go(watch, host, 1)
+        host.ready |= {name for name in host.active if "blue" in name and host.active[name] == "active"}
+    assert (after.rollout, host.told) == (None, [])
+
+
+def test_what_can_not_be_judged_is_undone_all_the_same_when_an_engine_dies(
+    host: Host, paths: Paths, watch: guard.Guard, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rollout(paths, "shifting", 50, {"blue": (18100,), "green": (18201,)})
+    runs(host, "vllm-blue-0", "vllm-green-1")
+    paths.prober.mkdir(parents=True)
+    (paths.prober / "x.jsonl").symlink_to("elsewhere")
+    go(watch, host, 2)
+    host.faults = {"vllm-green-1": "vllm-green-1 refused the last 3 connections"}
+    assert go(watch, host, 1).phase == "rolling_back"
+    assert "x.jsonl" in capsys.readouterr().err
+
+
+def test_a_full_disk_keeps_no_rollout_from_being_undone(
+    host: Host, paths: Paths, watch: guard.Guard, small_disk: Callable[[], None]
+) -> None:
+    rollout(paths, "shifting", 50, {"blue": (18100,), "green": (18201,)})
+    runs(host, "vllm-blue-0", "vllm-green-1")
+    go(watch, host, 15)
+    small_disk()
+    go(watch, host, 15)
+    host.faults = {"vllm-green-1": "vllm-green-1 refused the last 3 connections"}
+    assert go(watch, host, 3).phase == "rolling_back"
+
+
+def test_an_engine_that_can_not_even_be_started_keeps_nobody_from_the_rest(
+    host: Host, paths: Paths, watch: guard.Guard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A card was lost, and somebody masked its unit."""
+
+    def masked(name: str) -> None:
+        raise subprocess.CalledProcessError(1, ["systemctl", "start", name])
+
+    monkeypatch.setattr("tandem.hostside.units.start", masked)
+    blue = Slot("a", "a" * 16, PORTS["blue"], 100, (18100,), "m", "r", "i")
+    state.save(paths.state, State(serving="blue", slots={"blue": blue}, webui=Webui("blue", 18300)))
+    runs(host, "vllm-blue-0")
+    go(watch, host, 2)
+    host.faults = {"vllm-blue-0": "vllm-blue-0 made no token for 121 s"}
+    go(watch, host, 2)
+    assert "vllm-blue-1" in json.loads(paths.guard_sight.read_text())["doing"]
+    assert host.orders == ["restart vllm-blue-0"]
 
 
 def test_the_last_answers_of_an_engine_are_awaited_for_as_long_as_they_may_take(

@@ -346,12 +346,32 @@ def test_a_case_asked_often_is_one_case() -> None:
     assert judge(equal(asked)).outcome == PASS
 
 
+def day(new_fails: float, wrong: tuple[str, ...] = (), error: str | None = None) -> list[Pair]:
+    """As many pairs as 24 hours have, of 66 cases; the old side is always right."""
+    chance, bad = chances("a day"), answer(failed=wrong, error=error)
+    return [Pair(f"case-{n % 66}", answer(), bad if chance.random() < new_fails else answer()) for n in range(8640)]
+
+
+def test_tolerable_errors_and_slow_moments_are_no_wrong_answers_however_long_the_window() -> None:
+    rules = Rules(times=())
+    assert judge(equal(day(0.003, error="status 500")), rules).outcome == PASS
+    assert judge(equal(day(0.01, wrong=("took 2.4 s for its first token, the limit is 2 s",))), rules).outcome == PASS
+    assert judge(equal(day(0.3, wrong=WRONG)), rules).outcome == FAIL
+
+
+@pytest.mark.parametrize("critical", [False, True])
+def test_one_failure_of_the_old_side_in_a_day_hides_no_wrong_answers(critical: bool) -> None:
+    asked = [Pair(f"case-{n % 10}", answer(), answer(failed=WRONG), critical) for n in range(8640)]
+    asked[1000:1010] = [replace(one, old=answer(failed=WRONG)) for one in asked[1000:1010]]
+    assert judge(equal(asked), Rules(times=())).outcome == FAIL
+
+
 def test_a_critical_case_fails_the_release_when_it_fails_twice() -> None:
     once = [Pair("tool-call", answer(), answer(failed=WRONG), critical=True)]
     right = [Pair("tool-call", answer(), answer(), critical=True)]
     old_too = [Pair("tool-call", answer(failed=WRONG), answer(), critical=True)]
     assert judge(equal(once * 2)).reasons == (
-        "answers: critical cases fail on the new side and never on the old: tool-call",
+        "answers: critical cases fail on the new side and not on the old: tool-call",
     )
     assert judge(equal(pairs() + once)).reasons == (
         "answers: critical cases failed once on the new side; missing, asked again: tool-call",
@@ -360,6 +380,31 @@ def test_a_critical_case_fails_the_release_when_it_fails_twice() -> None:
     unmarked = [replace(once[0], critical=False)]
     assert judge(equal(once + unmarked)).outcome == judge(equal(unmarked + once)).outcome == FAIL
     assert judge(equal(pairs() + once * 2 + old_too)).outcome == PASS
+
+
+def test_a_critical_case_that_fails_now_and_then_on_both_sides_blames_nobody_however_long_the_window() -> None:
+    """A day of pairs: two failures of the new side come before the first of the old one as often as tails twice."""
+    chance, blamed = chances("day"), 0
+    for _ in range(10):
+        day: list[Pair] = []
+        for number in range(8640):
+            old, new = (answer(failed=WRONG if chance.random() < 0.003 else ()) for _ in range(2))
+            day.append(Pair(f"case-{number % 66}", old, new, critical=number % 66 < 10))
+        looks = [number for number, one in enumerate(day, 1) if one.critical and one.new.failed]
+        rules = Rules(times=())
+        verdicts = (judge(equal(day[:look]), rules) for look in looks)
+        blamed += any(verdict.outcome == FAIL and "critical" in verdict.reasons[0] for verdict in verdicts)
+    assert blamed == 0
+
+
+def test_a_critical_case_that_fails_one_time_in_ten_is_still_found() -> None:
+    right, wrong = (Pair("tool-call", answer(), answer(failed=failed), critical=True) for failed in ((), WRONG))
+    assert judge(equal(pairs() + ([right] * 9 + [wrong]) * 2)).reasons == (
+        "answers: critical cases fail on the new side and not on the old, not often enough to tell: tool-call",
+    )
+    assert judge(equal(pairs() + ([right] * 9 + [wrong]) * 6)).outcome == FAIL
+    assert judge(equal([*pairs(), right, wrong, wrong])).outcome == INCONCLUSIVE
+    assert judge(equal(pairs() + [right] * 90 + [wrong] * 2)).outcome == PASS
 
 
 def test_an_error_in_place_of_an_answer_fails_its_case() -> None:

@@ -244,6 +244,15 @@ def test_a_record_that_is_missing_or_damaged_is_waited_for(
     assert capsys.readouterr().err.count("is damaged") == 1
 
 
+def test_another_rollout_is_not_asked_the_cases_of_the_one_before(two: Host) -> None:
+    rollout = two.begin()
+    with two.probing():
+        until(lambda: len(two.pairs()) >= 1)
+        two.record(replace(rollout, id="r2"))
+        time.sleep(0.5)
+        assert not (two.paths.prober / "r2.jsonl").exists()
+
+
 def test_a_soak_without_the_old_release_asks_the_new_one_alone(tmp_path: Path) -> None:
     with host(tmp_path, Engine("green", 0), NEW) as soaking:
         soaking.begin("soaking", 100, convert_at="full")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tandem.domain.advance import Pacing, Rollout
-from tandem.domain.layout import Swap
+from tandem.domain.layout import Strategy, Swap
 from tandem.domain.rollout import Refused, Slot, State, Webui
 from tandem.domain.watch import Look
 from tandem.hostside import rollouts, state
@@ -51,6 +51,22 @@ def test_undoing_routes_nothing_to_an_old_release_that_hangs(paths: Paths) -> No
     rollouts.rollback(OPTIONS, paths, "test", "root")
     after = state.load(paths.state)
     assert (after.phase, after.slots["green"].weight, after.slots["green"].asked) == ("rolling_back", 100, (18201,))
+
+
+@pytest.mark.parametrize(("strategy", "said"), [("recreate", "nothing answers"), ("take-turns", "goes on answering")])
+def test_undoing_says_who_answers_until_the_old_release_has_started(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], strategy: Strategy, said: str
+) -> None:
+    monkeypatch.setattr(
+        "tandem.hostside.units.show",
+        lambda names: {name: Unit(name, "loaded", "active", "", "", 0, False) for name in names if "green" in name},
+    )
+    blue = Slot("a", "a" * 16, (18100, 18101), 0, (), "m", "r", "i")
+    green = Slot("b", "b" * 16, (18200, 18201), 100, (18200, 18201), "m", "r", "i")
+    under_way = Rollout(Swap("blue", "green", (0, 1), strategy, "full"), Pacing(), "soaking", 100, id="x", step=4)
+    state.save(paths.state, State("blue", {"blue": blue, "green": green}, Webui("blue", 18300), under_way))
+    rollouts.rollback(OPTIONS, paths, "test", "root")
+    assert said in capsys.readouterr().out
 
 
 def order(paths: Paths, **more: Any) -> dict[str, Any]:

@@ -169,6 +169,8 @@ def test_an_end_that_does_not_come_says_what_to_do(phase: str, undo: bool) -> No
 
 def test_a_dead_old_side_is_said() -> None:
     assert "LEANS release b in green has all requests: the other side is dead" in said(rollout=rollout(lean="green"))
+    text = said(rollout=rollout(lean="green", held="the old release is dead"))
+    assert "To go on: mend the side that is dead, then pyinfra INVENTORY deploys/upgrade.py -y" in text
 
 
 def test_nothing_that_is_asked_is_said_loudly() -> None:

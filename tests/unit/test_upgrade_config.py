@@ -49,6 +49,15 @@ def test_what_could_never_finish_is_refused(path: str, value: Any, sentence: str
     assert sentence in error
 
 
+@pytest.mark.parametrize("given", [{"most_extensions": 0}, {"window_seconds": 60}])
+def test_a_comparison_that_would_be_held_before_it_could_end_is_refused(given: dict[str, int]) -> None:
+    (error,) = errors(changed("upgrade", given))
+    assert error.startswith("upgrade: ")
+    assert "a comparison takes at least 650 s" in error
+    paced = {**given, "window_seconds": 60, "most_extensions": 11, "comparison": {"pair_seconds": 10.0}}
+    assert load(changed("upgrade", paced), host="gpu1").upgrade.most_extensions == 11
+
+
 def test_every_accepted_pacing_is_one_that_a_rollout_takes() -> None:
     for weights in ([100], [1, 100], list(range(1, 101)), [10, 30, 50, 70, 90, 100]):
         given = load(changed("upgrade/weights", weights), host="gpu1").upgrade

@@ -14,9 +14,10 @@ from tandem.domain.refused import Refused
 from tandem.domain.rollout import Past, Slot, State, Webui, planned
 from tandem.domain.upgrade_changes import arguments, changes, image, revision
 from tandem.domain.upgrade_orders import steering
-from tandem.domain.upgrade_plan import Plan, decide, idle_slot, lines, span
+from tandem.domain.upgrade_plan import Plan, comparable, decide, idle_slot, lines, span
 from tandem.domain.upgrade_ways import Way, consented, way
 from tandem.domain.way_back import why_nothing
+from tandem.hostside.arguments import parser
 from tandem.render.engine import engine_path, render_engine
 from tandem.render.tree import File
 from tandem.steps.planning import order
@@ -260,6 +261,12 @@ def test_a_name_that_would_be_read_as_a_number_is_quoted(name: str, words: str) 
     assert option(name) == words
 
 
+def test_too_few_cases_to_ever_decide_are_refused_before_anything_is_touched() -> None:
+    comparable(7, 7)
+    with pytest.raises(Refused, match=r"there are 3 cases, and least_cases is 7.* Nothing was changed"):
+        comparable(3, 7)
+
+
 # What the host is told
 
 
@@ -268,7 +275,7 @@ def test_a_name_that_would_be_read_as_a_number_is_quoted(name: str, words: str) 
     [
         (1, ["move", "--weight", "1"]),
         (100, ["move", "--weight", "100"]),
-        ("hold", ["hold", "--why", "lunch"]),
+        ("hold", ["hold", "--why=lunch"]),
         ("resume", ["resume"]),
         ("finish", ["finish"]),
     ],
@@ -276,6 +283,8 @@ def test_a_name_that_would_be_read_as_a_number_is_quoted(name: str, words: str) 
 def test_a_rollout_is_steered_by_a_share_or_a_word(value: object, words: list[str]) -> None:
     assert steering(value, "lunch") == words
     assert steering("hold") == ["hold"]
+    assert parser().parse_args(["upgrade", *steering("hold", "-5% right answers")]).why == "-5% right answers"
+    assert parser().parse_args(["upgrade", *steering("hold", "-slow")]).why == "-slow"
 
 
 @pytest.mark.parametrize("value", [0, 101, -1, 5.5, 50.0, True, "backwards", "50", [1], None])

@@ -86,7 +86,7 @@ def test_one_command_undoes_a_rollout_in_every_phase_without_any_configuration(f
     assert (dry.status, orders(folder)) == (0, []), dry.stderr
     assert "would be: undid the rollout that was under way" in dry.last_words
     ended = apply(folder, ROLLBACK, "-y", "--data", "why=slow answers")
-    assert (ended.status, orders(folder)) == (0, ["rollback --why slow answers"]), ended.stderr
+    assert (ended.status, orders(folder)) == (0, ["rollback --why=slow answers"]), ended.stderr
     assert "1 changed, 0 unchanged" in ended.last_words
 
 
@@ -151,7 +151,7 @@ def test_a_rollout_is_steered_without_any_configuration(folder: Path) -> None:
     assert (apply(folder, STEER, "--dry", *words).status, orders(folder)) == (0, [])
     for given in (words, ["--data", "move=50"]):
         assert apply(folder, STEER, "-y", *given).status == 0
-    assert orders(folder) == ["upgrade hold --why lunch break", "upgrade move --weight 50"]
+    assert orders(folder) == ["upgrade hold --why=lunch break", "upgrade move --weight 50"]
     ended = apply(folder, STEER, "-y", "--data", "move=101")
     assert (ended.status, len(orders(folder))) == (1, 2)
     assert "give a share from 1 to 100, hold, resume, finish" in ended.last_words.lower()
@@ -173,7 +173,7 @@ def test_who_follows_hears_the_end_and_gets_the_report_however_it_ended(folder: 
 def configured(folder: Path, data: dict[str, Any]) -> dict[str, Any]:
     weights = {**data["weights"], "directory": str(folder / "weights")}
     comparison = {"comparison": {"cases": [str(real_pyinfra.ROOT / "cases")]}}
-    more = {"doctor": {"network_timeout_seconds": 1}, "upgrade": comparison}
+    more = {"doctor": {"network_timeout_seconds": 1}, "upgrade": data.get("upgrade") or comparison}
     return {**data, "weights": weights, "webui": {**data["webui"], "prompts": None}, **more}
 
 
@@ -208,6 +208,21 @@ def test_a_new_release_is_planned_aloud_and_a_dry_run_changes_nothing(folder: Pa
         "began the rollout of a (",
     ):
         assert f"would be: {sentence}" in ended.last_words
+
+
+def test_an_upgrade_with_too_few_cases_is_refused_before_anything_is_asked(folder: Path) -> None:
+    lines = (
+        {
+            "name": f"c{n}",
+            "kind": "answer",
+            "messages": [{"role": "user", "content": "2+2?", "expect": {"contains": ["4"]}}],
+        }
+        for n in range(3)
+    )
+    (folder / "few.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    ended = upgrade(folder, IDLE, "-y", data=GOOD | {"upgrade": {"comparison": {"cases": [str(folder / "few.jsonl")]}}})
+    assert (ended.status, orders(folder)) == (1, [])
+    assert "there are 3 cases, and least_cases is 7" in ended.last_words, ended.stderr[-900:]
 
 
 def test_the_host_is_told_once_what_to_do_and_never_in_its_arguments(folder: Path) -> None:

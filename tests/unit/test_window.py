@@ -49,6 +49,17 @@ def test_the_load_is_equal_at_half_and_half_or_when_nearly_every_pair_found_both
     assert not equal_load([])
 
 
+def test_few_people_who_all_have_the_new_release_are_no_equal_load() -> None:
+    """Two people at half and half, whose conversations both went to it: it is slower because it alone has work."""
+    slower = Sample(0.14, 1.4, 0.014)
+    samples = [pair(f"case-{number % 10}", new=slower, busy=[0, 2]) for number in range(60)]
+    limits = Rules(limits_seconds={"first_token_seconds": 5.0, "total_seconds": 60.0, "token_gap_seconds": 0.25})
+    assert judge(window(samples, Traffic(0), Traffic(40), 50), limits).outcome == PASS
+    assert not window(samples, Traffic(10), Traffic(40), 50).equal_load
+    assert window(samples, Traffic(30), Traffic(40), 50).equal_load
+    assert window(samples, Traffic(40), Traffic(10), 50).equal_load
+
+
 @pytest.mark.parametrize("busy", [None, [0], [None, 0], [0, None], [False, False], ["0", "0"], {}, "00"])
 def test_what_is_not_known_to_be_idle_is_not(busy: object) -> None:
     assert not equal_load([pair(busy=busy)])
