@@ -91,8 +91,10 @@ def decide(state: State, name: str, digest: str, cards: Sequence[int], again: bo
             "upgrade keeps the cards. Nothing was changed. Name the same cards, or install anew."
         )
     if not again and state.past is not None and _was_undone(state.past, digest):
+        called = "" if state.past.release == name else f", then called {state.past.release},"
+        why = state.past.why or "no reason was recorded"
         raise Refused(
-            f"{name} was undone at {state.past.at}: {state.past.why or 'no reason was recorded'}. Nothing was changed. "
+            f"{name}{called} was undone at {state.past.at}: {why}. Nothing was changed. "
             f"To stay with {current.release}, name it in `release`; declare what you mend under another name; to try "
             "this one once more as it is, add `--data again=true`."
         )

@@ -71,6 +71,8 @@ def test_what_was_undone_is_begun_again_only_when_that_is_said() -> None:
         decide(state, "b", "b" * 16, (0, 1))
     assert "b was undone at 2026-11-21T10:00:00+00:00: too slow. Nothing was changed." in str(caught.value)
     assert "`--data again=true`" in str(caught.value)
+    with pytest.raises(Refused, match="renamed, then called b, was undone at"):
+        decide(state, "renamed", "b" * 16, (0, 1))
     assert decide(state, "b", "b" * 16, (0, 1), again=True) == "begin"
     assert decide(state, "b", "c" * 16, (0, 1)) == "begin"  # mended, under its old name
     assert decide(state, "a", "a" * 16, (0, 1)) == "nothing"
