@@ -2,6 +2,9 @@
 
 import json
 from contextlib import suppress
+from typing import Final
+
+RUN: Final = "pyinfra INVENTORY deploys"
 
 
 def option(release: str) -> str:

@@ -2,20 +2,16 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias
+from typing import Final
 
-from tandem.domain.advance import Comparison, Pacing, Rollout
+from tandem.domain.advance import Comparison, Pacing
 from tandem.domain.capacity import RECREATE, TAKE_TURNS
 from tandem.domain.layout import ConvertAt, Swap
-from tandem.domain.option import option
-from tandem.domain.refused import Refused
-from tandem.domain.rollout import Past, Slot, State
-from tandem.domain.slots import SLOTS, card_of
+from tandem.domain.option import RUN
+from tandem.domain.rollout import Past, Slot
+from tandem.domain.upgrade_choice import card_list, was_undone
 from tandem.domain.upgrade_ways import Way
 
-Choice: TypeAlias = Literal["begin", "continue", "nothing"]
-
-RUN: Final = "pyinfra INVENTORY deploys"
 NEVER_MEASURED: Final = "5 to 15 min (never measured here)"
 SAME: Final = "the same"
 DIGEST_DIGITS: Final = 12
@@ -72,76 +68,6 @@ class Plan:
         return f"about {span(self.old.start_seconds)} (as measured of {self.old.release})"
 
 
-def decide(state: State, name: str, digest: str, cards: Sequence[int], again: bool = False) -> Choice:
-    """What there is to do for the release ``name`` on ``cards``. Raises Refused for what can't be begun.
-
-    ``again``: also when this very release was the last one, and was undone.
-    """
-    current = state.current
-    if current is None or state.serving is None:
-        raise Refused("nothing serves yet, so there is nothing to upgrade. Nothing was changed. Run install first.")
-    if state.rollout is not None:
-        return _under_way(state, state.rollout, name, digest)
-    if current.digest == digest:
-        return "nothing"
-    used = sorted(card_of(state.serving, port) for port in current.engine_ports)
-    if used != sorted(cards):
-        raise Refused(
-            f"release {current.release} runs on card {_list(used)} and engine/cards names {_list(sorted(cards))}: an "
-            "upgrade keeps the cards. Nothing was changed. Name the same cards, or install anew."
-        )
-    if not again and state.past is not None and _was_undone(state.past, digest):
-        called = "" if state.past.release == name else f", then called {state.past.release},"
-        why = state.past.why or "no reason was recorded"
-        raise Refused(
-            f"{name}{called} was undone at {state.past.at}: {why}. Nothing was changed. "
-            f"To stay with {current.release}, name it in `release`; declare what you mend under another name; to try "
-            "this one once more as it is, add `--data again=true`."
-        )
-    return "begin"
-
-
-def _was_undone(past: Past, digest: str) -> bool:
-    return past.outcome == "undone" and past.digest == digest
-
-
-def _under_way(state: State, rollout: Rollout, name: str, digest: str) -> Choice:
-    phase, old, new = rollout.phase, state.slots[rollout.swap.old], state.slots[rollout.swap.new]
-    if phase == "rolling_back":
-        raise Refused(
-            f"the rollout of {new.release} is being undone. Nothing was changed. When {old.release} serves alone again "
-            f"(`{RUN}/status.py -y` says so), run this again."
-        )
-    if digest == new.digest:
-        return "continue"
-    where = f"{rollout.weight} % of the requests, {phase}"
-    ways = f"undo it with `{RUN}/rollback.py -y`"
-    if phase == "soaking":
-        ways += f", or end its soak with `{RUN}/upgrade.py -y --data move=finish`"
-    if phase == "finishing":
-        ways = f"it ends by itself soon; or {ways}"
-    another = "stay with" if digest == old.digest else "begin"
-    raise Refused(
-        f"a rollout from {old.release} to {new.release} is under way ({where}), and {name} is wanted. Nothing was "
-        f"changed. To go on with it, name it: `{RUN}/upgrade.py -y --data {option(new.release)}`. "
-        f"To {another} {name}, {ways}."
-    )
-
-
-def comparable(cases: int, least: int) -> None:
-    """Raises Refused where no comparison could ever pass."""
-    if cases < least:
-        raise Refused(
-            f"there are {cases} cases, and least_cases is {least}: the upgrade would be held for ever. Nothing was "
-            "changed. Name more questions in upgrade/comparison/cases; those in cases/ are for everybody."
-        )
-
-
-def idle_slot(serving: str) -> str:
-    """The slot that the next release gets."""
-    return next(slot for slot in SLOTS if slot != serving)
-
-
 def lines(plan: Plan) -> list[str]:
     """The whole plan, for a person."""
     return [*_sides(plan), *_capacity(plan), *_phases(plan), *_back(plan), *_commands()]
@@ -163,7 +89,7 @@ def _sides(plan: Plan) -> Iterator[str]:
         yield f"  {label:<{widths[0]}}  {left:<{widths[1]}}  {right}".rstrip()
     yield f"  changed in the engine{':' if plan.changes else ': nothing'}"
     yield from (f"    {line}" for line in plan.changes)
-    if plan.past and _was_undone(plan.past, new.digest):
+    if plan.past and was_undone(plan.past, new.digest):
         yield f"  {new.release} was undone before, at {plan.past.at}: {plan.past.why or 'no reason was recorded'}"
 
 
@@ -200,14 +126,14 @@ def _staging(plan: Plan) -> str:
     if plan.way.strategy == RECREATE:
         return f"all answers end, {plan.old.release} stops, {plan.new.release} starts. NOTHING IS SERVED for {plan.gap}"
     if plan.way.strategy == TAKE_TURNS:
-        return f"the answers on card {_list(_swap(plan).first)} end, its engine stops; {start}"
+        return f"the answers on card {card_list(_swap(plan).first)} end, its engine stops; {start}"
     return start
 
 
 def _finishing(plan: Plan) -> str:
     if plan.way.strategy == TAKE_TURNS and plan.convert_at == "soak_end":
         rest = [card for card in plan.cards if card not in _swap(plan).first]
-        return f"{plan.old.release} stops, {plan.new.release} starts on card {_list(rest)} too: {plan.new_start}"
+        return f"{plan.old.release} stops, {plan.new.release} starts on card {card_list(rest)} too: {plan.new_start}"
     if plan.way.strategy == TAKE_TURNS:
         return "nothing is left to do: every card changed at 100 %"
     return "nothing is left to do" if plan.way.strategy == RECREATE else f"{plan.old.release} stops"
@@ -248,10 +174,6 @@ def _image(reference: str) -> str:
 
 def _revision(slot: Slot) -> str:
     return slot.revision[:DIGEST_DIGITS] or "not recorded"
-
-
-def _list(cards: Sequence[int]) -> str:
-    return ", ".join(str(card) for card in cards)
 
 
 def span(seconds: float) -> str:

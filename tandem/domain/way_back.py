@@ -1,8 +1,8 @@
 """What there is to undo, from the host's record. Pure."""
 
-from tandem.domain.option import option
+from tandem.domain.option import RUN, option
 from tandem.domain.rollout import State
-from tandem.domain.upgrade_plan import RUN, span
+from tandem.domain.upgrade_plan import span
 
 
 def why_nothing(state: State) -> str:

@@ -10,13 +10,14 @@ from pyinfra import host
 
 from tandem.config import Config
 from tandem.config.release import Release
-from tandem.domain import upgrade_changes, upgrade_plan, upgrade_ways
+from tandem.domain import upgrade_changes, upgrade_ways
 from tandem.domain.advance import Comparison, Pacing
 from tandem.domain.capacity import Assessment, assess
 from tandem.domain.cards import memory_mib
 from tandem.domain.refused import Refused
 from tandem.domain.rollout import Slot
 from tandem.domain.slots import engine_port
+from tandem.domain.upgrade_choice import idle_slot
 from tandem.domain.upgrade_plan import Plan
 from tandem.facts.tree import FileTexts
 from tandem.render.engine import engine_path, render_engine
@@ -28,7 +29,7 @@ from tandem.steps.run import Run
 def told(run: Run, digest: str) -> Plan:
     """The plan for the wanted release of this digest. Raises Refused for what can't start on these cards."""
     config, state, old_slot = run.config, run.state, run.state.serving or ""
-    card, new_slot = config.engine.cards[0], upgrade_plan.idle_slot(old_slot)
+    card, new_slot = config.engine.cards[0], idle_slot(old_slot)
     path = engine_path(old_slot, card)
     old_unit = host.get_fact(FileTexts, question=[path])[path]
     rendered = render_engine(config, old_slot).entries[path]

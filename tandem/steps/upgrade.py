@@ -11,12 +11,12 @@ from pyinfra.api.exceptions import DeployError
 
 from tandem import journal, reportfile
 from tandem.config.case_files import document
-from tandem.domain import upgrade_plan, upgrade_ways
+from tandem.domain import upgrade_choice, upgrade_plan, upgrade_ways
 from tandem.domain.refused import Refused
 from tandem.domain.slots import engine_unit
 from tandem.domain.units import Unit
+from tandem.domain.upgrade_choice import Choice
 from tandem.domain.upgrade_orders import steering
-from tandem.domain.upgrade_plan import Choice
 from tandem.facts.ctl import CtlStatus
 from tandem.facts.tree import TreeState
 from tandem.hostside.state import SCHEMA
@@ -65,7 +65,7 @@ def plan(run: Run) -> Upgrade:
     wanted(FOLLOW)  # a mistake in it is better known now than after the upgrade
     digest, name = release_digest(run.config), run.config.release
     try:
-        choice = upgrade_plan.decide(run.state, name, digest, run.config.engine.cards, wanted(AGAIN))
+        choice = upgrade_choice.decide(run.state, name, digest, run.config.engine.cards, wanted(AGAIN))
         if choice == "begin":
             return _begin(bundle.check(run), digest)
     except Refused as refusal:
@@ -146,7 +146,7 @@ def _begin(run: Run, digest: str) -> Upgrade:
     """Raises Refused for what the cards can't do or nobody consented to."""
     if host.get_fact(CtlStatus).get("schema") != SCHEMA:
         raise Refused("its tandemctl is of another version. Nothing was changed. Run deploys/install.py first.")
-    upgrade_plan.comparable(len(run.config.upgrade.comparison.cases), run.config.upgrade.comparison.least_cases)
+    upgrade_choice.comparable(len(run.config.upgrade.comparison.cases), run.config.upgrade.comparison.least_cases)
     told = planning.told(run, digest)
     upgrade_ways.consented(told.way, run.config.upgrade.allow_gap, told.old.release, told.new.release, told.gap)
     lines = upgrade_plan.lines(told)

@@ -13,8 +13,9 @@ from tandem.domain.option import option
 from tandem.domain.refused import Refused
 from tandem.domain.rollout import Past, Slot, State, Webui, planned
 from tandem.domain.upgrade_changes import arguments, changes, image, revision
+from tandem.domain.upgrade_choice import comparable, decide, idle_slot
 from tandem.domain.upgrade_orders import steering
-from tandem.domain.upgrade_plan import Plan, comparable, decide, idle_slot, lines, span
+from tandem.domain.upgrade_plan import Plan, lines, span
 from tandem.domain.upgrade_ways import Way, consented, way
 from tandem.domain.way_back import why_nothing
 from tandem.hostside.arguments import parser
