@@ -105,8 +105,8 @@ def test_the_only_host_failing_still_gets_a_summary_without_secrets(folder: Path
     write_deploy(
         folder,
         "journal.mask.add('hunter22')\nserver.shell(name='Fine', commands=['true'])\n"
-        "server.shell(name='Start the unit', commands=['true', 'seq 1 39; echo password hunter22 >&2;"
-        " sleep 0.2; echo 40; exit 3'], _stdin='hunter22')\nserver.shell(name='Later', commands=['true'])\n",
+        "server.shell(name='Start the unit', commands=['true', 'seq 1 39; sleep 0.5; echo password hunter22 >&2;"
+        " sleep 0.5; echo 40; exit 3'], _stdin='hunter22')\nserver.shell(name='Later', commands=['true'])\n",
     )
     for _ in range(2):
         ended = apply(folder)
