@@ -1,7 +1,9 @@
 """All that `tandemctl status` knows, gathered in one look."""
 
 import json
-from typing import Any
+import re
+from contextlib import suppress
+from typing import Any, Final
 
 from tandem.domain import screen
 from tandem.hostside import backup_record, lock, secrets_commands, traffic
@@ -9,6 +11,9 @@ from tandem.hostside import state as record
 from tandem.hostside.asking import run
 from tandem.hostside.paths import Paths
 from tandem.hostside.sight import boot_seconds, guard_age_seconds, read_sight
+
+SERVING: Final = re.compile(r'"event": "result".*?"serving": ("\w+")')
+"""In a line of the history: the slot that serves from then on. The whole of it is megabytes after some upgrades."""
 
 SMI = ("nvidia-smi", "--query-gpu=index,name,memory.used,memory.total", "--format=csv,noheader,nounits")
 
@@ -39,14 +44,16 @@ def lines(found: dict[str, Any], paths: Paths) -> list[str]:
 
 
 def _since(finished: str | None, paths: Paths) -> str | None:
-    """When what serves began to serve: the end of the last upgrade, else the first entry of the history."""
+    """When what serves began to serve: the end of the last upgrade, else when the history first has it in its slot."""
     if finished:
         return finished
-    try:
-        with open(paths.history, encoding="utf-8") as history:
-            return str(json.loads(history.readline())["at"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    serving, since = "", None
+    with suppress(OSError, ValueError, KeyError), open(paths.history, encoding="utf-8") as history:
+        for line in history:
+            found = SERVING.search(line)
+            if found and found[1] != serving:
+                serving, since = found[1], str(json.loads(line)["at"])
+    return since
 
 
 def _cards() -> list[dict[str, Any]]:

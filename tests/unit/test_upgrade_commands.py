@@ -24,6 +24,7 @@ from tandem.hostside import guard, guard_settings, lock, preparing, rollouts, st
 from tandem.hostside.guard_settings import Settings
 from tandem.hostside.paths import Paths
 from tandem.hostside.sight import boot_seconds
+from tandem.hostside.status import gather
 from tandem.hostside.tandemctl import main
 from tests.unit.serving import program
 
@@ -184,6 +185,27 @@ def test_nothing_to_undo_says_what_would_bring_the_other_release_back(
         assert said in capsys.readouterr().out
         assert state.load(paths.state) == known
     assert not paths.history.exists()
+
+
+def test_a_release_serves_since_it_last_took_over_also_after_an_upgrade_that_was_undone(paths: Paths) -> None:
+    green = replace(IDLE, serving="green", slots={"green": replace(GREEN, weight=100, asked=GREEN.engine_ports)})
+    undone = replace(IDLE, past=Past("r3", "undone", "it was slow", "2026-11-21T00:00:00+00:00", "b", "b" * 16))
+    for action, before, after in (
+        ("adopt", State(), IDLE),
+        ("finished", IDLE, green),
+        ("finished", green, IDLE),
+        ("begin", IDLE, UNDER_WAY),
+        ("undone", UNDER_WAY, undone),
+    ):
+        with state.recorded(paths, action, "test", before, after):
+            state.save(paths.state, after)
+    results = [line for line in map(json.loads, paths.history.read_text().splitlines()) if line["event"] == "result"]
+    assert gather(paths)["serving_since"] == results[2]["at"]
+    with paths.history.open("a") as history:
+        history.write('{"event": "result", "cut')
+    assert gather(paths)["serving_since"] == results[2]["at"]
+    paths.history.unlink()
+    assert gather(paths)["serving_since"] is None
 
 
 def test_following_ends_with_the_rollout(paths: Paths, capsys: pytest.CaptureFixture[str]) -> None:
