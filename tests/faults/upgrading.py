@@ -22,10 +22,10 @@ GOOD: Final = "k"
 UPGRADE, ROLLBACK = "deploys/upgrade.py", "deploys/rollback.py"
 FIRST_SECONDS, GAP_SECONDS = 0.02, 0.004
 """The pace of engines on a host: slow enough that two small cores add little to it."""
-PACING: Final = {"weights": [10, 50, 100], "window_seconds": 10, "soak_seconds": 10, "most_extensions": 40}
+PACING: Final = {"weights": [10, 50, 100], "window_seconds": 10, "soak_seconds": 10, "most_extensions": 80}
 AT_ONCE: Final = {"weights": [100], "window_seconds": 1, "soak_seconds": 1, "most_extensions": 60}
 LIMITS: Final = {"first_token_seconds": 0.3, "total_seconds": 5.0, "token_gap_seconds": 0.1}
-OVER_SECONDS: Final = 600
+OVER_SECONDS: Final = 1000
 LOOK_SECONDS: Final = 90
 CLIENT: Final = {"requests_per_second": 1000, "burst": 1000, "streams": 100}
 TOKENS: Final = 40
