@@ -36,7 +36,7 @@ def test_bad_releases_are_undone_by_themselves_before_more_than_the_canary_meets
 ) -> None:
     print(f"TANDEM_SEED={seed}\n{' | '.join(HEAD)}")
     wrong = []
-    for number, kind in enumerate(some(KINDS, 3, seed)):
+    for number, kind in enumerate(some(KINDS, 2, seed)):
         with knobbed.load() if kind.users else nullcontext():
             ended, course = knobbed.upgrade(f"bad-{number}", kind.bad)
         print(row(kind, course), flush=True)

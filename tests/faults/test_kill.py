@@ -9,8 +9,8 @@ from tests.faults.fingerprint import differences, fingerprint, shown
 from tests.faults.killing import Killed, delay, kill_at
 from tests.faults.sampling import WHOLE
 
-FEWEST_KILLS = 10 if WHOLE else 2
-SHARE = 1.0 if WHOLE else 0.5
+FEWEST_KILLS = 10 if WHOLE else 1
+SHARE = 1.0 if WHOLE else 0.35
 """Of the operations, drawn by chance; in the campaign each one."""
 
 
