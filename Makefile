@@ -11,7 +11,7 @@ PACKAGES := python3-venv mmdebstrap systemd-container nftables iproute2 podman b
 # pyinfra's gevent replaces subprocess and sockets in its own process: what runs on hosts without it is tested without it.
 APART := $(addprefix tests/unit/test_,$(addsuffix .py,ask_case backup backup_run calibration cleanup engines fetch_image flips guard knobs load \
 	notify prober reserve restore_secrets rollouts sqlite_copy webui_switch))
-# Whole in the campaign; `make test` runs some of each, by chance (tests/faults/sampling.py).
+# Whole in the campaign; of most of them `make test` runs some tests, by chance (tests/faults/sampling.py).
 LONG := $(addprefix tests/faults/test_,backup.py webui_upgrade.py bad_upgrades.py bad_trials.py upgrade_crash.py \
 	upgrade_faults.py upgrade_host.py engine_faults.py webui_settings.py)
 
